@@ -1,0 +1,16 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstddef>
+#include <functional>
+#include <span>
+
+#include "nitro/result.h"
+
+namespace nitro {
+
+/// Takes the next bytes of a stream. The bytes are borrowed for the call only. A failure ends the stream: the producer
+/// stops and hands the failure on.
+using ByteSink = std::function<Result<void>(std::span<const std::byte> bytes)>;
+
+}  // namespace nitro

@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <spdlog/logger.h>
+
+#include <memory>
+#include <string>
+
+#include "nitro/result.h"
+
+namespace nitro {
+
+/// A log that appends to one file which all processes of this tool share, a line per record, each written in one
+/// write(2):
+/// `[nitro-cli:PID][LEVEL][UTC time, RFC 3339 with milliseconds][file:line] message`.
+/// Libraries log at debug level only; the program that decides logs once. Level: RUST_LOG (trace, debug, info, warn,
+/// error), default info.
+class Log {
+ public:
+  /// Opens (creates) `folder`/nitro_enclaves.log, mode 0766 when we own it, as any user may run the tool.
+  /// Errors: kFileOperation.
+  static Result<Log> open(const std::string& folder);
+  /// Swallows everything; for tests, and for programs that have no folder to log in.
+  static Log none();
+
+  /// Who is speaking: "nitro-cli:PID", "enc-<slot>:PID".
+  void set_id(const std::string& id);
+  [[nodiscard]] spdlog::logger& operator*() const { return *logger_; }
+  spdlog::logger* operator->() const { return logger_.get(); }
+
+ private:
+  explicit Log(std::shared_ptr<spdlog::logger> logger) : logger_(std::move(logger)) {}
+  std::shared_ptr<spdlog::logger> logger_;
+};
+
+}  // namespace nitro

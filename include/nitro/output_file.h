@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <string>
+
+#include "nitro/fd.h"
+
+namespace nitro {
+
+/// A file that appears under its name only when it is complete. Until commit() the bytes are in a file without a name
+/// in the same folder (O_TMPFILE), so that no signal and no crash, SIGKILL and power loss included, leaves half a file
+/// or touches an older one. Where the file system has no O_TMPFILE a hidden name beside the target is used, and removed
+/// on destruction and on SIGHUP, SIGINT, SIGQUIT and SIGTERM. One OutputFile at a time in that case.
+class OutputFile {
+ public:
+  OutputFile(OutputFile&& other) noexcept;
+  OutputFile& operator=(OutputFile&&) = delete;
+  ~OutputFile();
+
+  /// Errors: kFileOperation when the folder is missing or not writable, or `path` is a folder.
+  /// `mode` are the permissions of a new file, before the umask; an existing file's permissions are kept.
+  static Result<OutputFile> create(std::string path, unsigned mode = 0644);
+
+  /// Open for reading and writing, position 0.
+  [[nodiscard]] int fd() const { return fd_.get(); }
+  [[nodiscard]] const std::string& path() const { return path_; }
+
+  /// Makes the content durable (fsync) and gives it its name, replacing what stood there. Errors leave the old file as
+  /// it was.
+  Result<void> commit();
+
+ private:
+  OutputFile(std::string path, Fd fd, std::string temporary, unsigned mode);
+
+  std::string path_;
+  Fd fd_;
+  std::string temporary_;  // empty while the file has no name
+  unsigned mode_;
+};
+
+/// An unnamed, private file for intermediate data; its space is freed when the Fd is closed, whatever ends the process.
+/// Lies in $TMPDIR, else /var/tmp, else /tmp.
+Result<Fd> make_scratch_file();
+
+}  // namespace nitro

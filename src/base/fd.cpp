@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "nitro/fd.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "nitro/bytes.h"
+
+namespace nitro {
+
+Fd::~Fd() {
+  // close(2) releases the descriptor even when it reports an error, and there is nobody left to tell: data that must be
+  // durable has been through fsync before.
+  if (fd_ >= 0) ::close(fd_);
+}
+
+Result<Fd> open_file(const std::string& path, int flags, unsigned mode, ErrorCode code) {
+  Fd fd(::open(path.c_str(), flags | O_CLOEXEC, mode));
+  if (!fd) return fail_errno(code, fmt::format("opening {}", quote(path)));
+  return fd;
+}
+
+Result<std::uint64_t> file_size(int fd) {
+  struct stat status {};
+  if (::fstat(fd, &status) != 0) return fail_errno(ErrorCode::kFileOperation, "asking for the size of a file");
+  return static_cast<std::uint64_t>(status.st_size);
+}
+
+Result<std::size_t> read_full(int fd, std::span<std::byte> buffer) {
+  std::size_t done = 0;
+  while (done < buffer.size()) {
+    const ssize_t count = ::read(fd, buffer.data() + done, buffer.size() - done);
+    if (count < 0) {
+      if (errno == EINTR) continue;
+      return fail_errno(ErrorCode::kFileOperation, "reading");
+    }
+    if (count == 0) break;
+    done += static_cast<std::size_t>(count);
+  }
+  return done;
+}
+
+Result<void> read_exact(int fd, std::span<std::byte> buffer) {
+  NITRO_TRY(const std::size_t count, read_full(fd, buffer));
+  if (count < buffer.size()) {
+    return fail(ErrorCode::kFileOperation, fmt::format("the data ends after {} of {} bytes", count, buffer.size()));
+  }
+  return {};
+}
+
+Result<void> pread_exact(int fd, std::span<std::byte> buffer, std::uint64_t offset_bytes) {
+  std::size_t done = 0;
+  while (done < buffer.size()) {
+    const ssize_t count =
+        ::pread(fd, buffer.data() + done, buffer.size() - done, static_cast<off_t>(offset_bytes + done));
+    if (count < 0) {
+      if (errno == EINTR) continue;
+      return fail_errno(ErrorCode::kFileOperation, fmt::format("reading at offset {}", offset_bytes + done));
+    }
+    if (count == 0) {
+      return fail(ErrorCode::kFileOperation, fmt::format("the file ends at offset {}, {} bytes too early",
+                                                         offset_bytes + done, buffer.size() - done));
+    }
+    done += static_cast<std::size_t>(count);
+  }
+  return {};
+}
+
+Result<void> write_all(int fd, std::span<const std::byte> bytes) {
+  bool is_socket = true;
+  while (!bytes.empty()) {
+    // MSG_NOSIGNAL keeps a vanished reader an error instead of a signal; it exists for sockets only.
+    ssize_t count = is_socket ? ::send(fd, bytes.data(), bytes.size(), MSG_NOSIGNAL) : -1;
+    if (is_socket && count < 0 && errno == ENOTSOCK) is_socket = false;
+    if (!is_socket) count = ::write(fd, bytes.data(), bytes.size());
+    if (count < 0) {
+      if (errno == EINTR) continue;
+      return fail_errno(ErrorCode::kFileOperation, "writing");
+    }
+    bytes = bytes.subspan(static_cast<std::size_t>(count));
+  }
+  return {};
+}
+
+Result<void> pwrite_all(int fd, std::span<const std::byte> bytes, std::uint64_t offset_bytes) {
+  while (!bytes.empty()) {
+    const ssize_t count = ::pwrite(fd, bytes.data(), bytes.size(), static_cast<off_t>(offset_bytes));
+    if (count < 0) {
+      if (errno == EINTR) continue;
+      return fail_errno(ErrorCode::kFileOperation, fmt::format("writing at offset {}", offset_bytes));
+    }
+    bytes = bytes.subspan(static_cast<std::size_t>(count));
+    offset_bytes += static_cast<std::uint64_t>(count);
+  }
+  return {};
+}
+
+Result<std::string> read_text_file(const std::string& path, std::size_t limit_bytes) {
+  NITRO_TRY(const Fd fd, open_file(path, O_RDONLY));
+  std::string text;
+  // Files of /proc and /sys report no size, so read until the end.
+  while (true) {
+    const std::size_t old_size = text.size();
+    text.resize(old_size + 65536);
+    auto count = read_full(fd.get(), std::as_writable_bytes(std::span(text)).subspan(old_size));
+    if (!count) return fail_within(fmt::format("reading {}", quote(path)), std::move(count).error());
+    text.resize(old_size + *count);
+    if (text.size() > limit_bytes) {
+      return fail(
+          ErrorCode::kFileOperation,
+          fmt::format("{} is larger than the {} bytes that are sensible for such a file", quote(path), limit_bytes));
+    }
+    if (*count < 65536) return text;
+  }
+}
+
+Result<void> set_nonblocking(int fd, bool on) {
+  const int flags = ::fcntl(fd, F_GETFL);
+  if (flags < 0 || ::fcntl(fd, F_SETFL, on ? flags | O_NONBLOCK : flags & ~O_NONBLOCK) < 0) {
+    return fail_errno(ErrorCode::kFileOperation, "changing the blocking mode of a descriptor");
+  }
+  return {};
+}
+
+Result<std::pair<Fd, Fd>> make_pipe() {
+  int ends[2];
+  if (::pipe2(ends, O_CLOEXEC) != 0) return fail_errno(ErrorCode::kFileOperation, "making a pipe");
+  return std::pair(Fd(ends[0]), Fd(ends[1]));
+}
+
+}  // namespace nitro

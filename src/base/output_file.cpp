@@ -1,0 +1,202 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "nitro/output_file.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <array>
+#include <atomic>
+#include <cerrno>
+#include <csignal>
+#include <cstdlib>
+#include <filesystem>
+#include <random>
+#include <utility>
+
+#include "nitro/bytes.h"
+
+namespace nitro {
+namespace {
+
+constexpr std::array kFatalSignals = {SIGHUP, SIGINT, SIGQUIT, SIGTERM};
+
+// The one name that a signal handler has to remove. A handler can be reached through static storage only; it is used
+// where the file system cannot make files without a name.
+std::atomic<const char*> g_name_to_remove = nullptr;
+static_assert(std::atomic<const char*>::is_always_lock_free, "a signal handler may use it");
+
+void remove_name_and_end(int signal) {
+  // unlink, sigaction and raise are async-signal-safe (signal-safety(7)).
+  if (const char* name = g_name_to_remove.exchange(nullptr)) ::unlink(name);
+  struct sigaction by_default {};
+  by_default.sa_handler = SIG_DFL;
+  ::sigaction(signal, &by_default, nullptr);
+  ::raise(signal);
+}
+
+void remove_on_signal(const char* name) {
+  g_name_to_remove = name;
+  for (const int signal : kFatalSignals) {
+    struct sigaction old {};
+    ::sigaction(signal, nullptr, &old);
+    if (name == nullptr && old.sa_handler == remove_name_and_end) {
+      old.sa_handler = SIG_DFL;
+      ::sigaction(signal, &old, nullptr);
+    } else if (name != nullptr && old.sa_handler == SIG_DFL) {
+      struct sigaction action {};
+      action.sa_handler = remove_name_and_end;
+      ::sigaction(signal, &action, nullptr);
+    }
+  }
+}
+
+/// Signals wait outside while a name exists that a signal would leave behind.
+class SignalsHeldBack {
+ public:
+  SignalsHeldBack() {
+    sigset_t all;
+    ::sigfillset(&all);
+    ::pthread_sigmask(SIG_BLOCK, &all, &old_);
+  }
+  ~SignalsHeldBack() { ::pthread_sigmask(SIG_SETMASK, &old_, nullptr); }
+  SignalsHeldBack(const SignalsHeldBack&) = delete;
+  SignalsHeldBack& operator=(const SignalsHeldBack&) = delete;
+
+ private:
+  sigset_t old_{};
+};
+
+std::string folder_of(const std::string& path) {
+  const std::string folder = std::filesystem::path(path).parent_path().string();
+  return folder.empty() ? "." : folder;
+}
+
+/// A name beside `path` that nobody else uses.
+std::string hidden_name_beside(const std::string& path) {
+  const std::string file = std::filesystem::path(path).filename().string();
+  return fmt::format("{}/.{}.{:08x}", folder_of(path), file.substr(0, 200), std::random_device{}());
+}
+
+bool lacks_unnamed_files(int open_errno) {
+  // EISDIR is what kernels and file systems answer that do not know O_TMPFILE at all (open(2)).
+  return open_errno == EOPNOTSUPP || open_errno == EISDIR || open_errno == ENOENT || open_errno == EINVAL;
+}
+
+}  // namespace
+
+OutputFile::OutputFile(std::string path, Fd fd, std::string temporary, unsigned mode)
+    : path_(std::move(path)), fd_(std::move(fd)), temporary_(std::move(temporary)), mode_(mode) {}
+
+OutputFile::OutputFile(OutputFile&& other) noexcept
+    : path_(std::move(other.path_)),
+      fd_(std::move(other.fd_)),
+      temporary_(std::move(other.temporary_)),
+      mode_(other.mode_) {
+  other.temporary_.clear();
+  if (!temporary_.empty()) g_name_to_remove = temporary_.c_str();
+}
+
+OutputFile::~OutputFile() {
+  if (temporary_.empty()) return;
+  remove_on_signal(nullptr);
+  ::unlink(temporary_.c_str());
+}
+
+Result<OutputFile> OutputFile::create(std::string path, unsigned mode) {
+  struct stat status {};
+  const bool exists = ::stat(path.c_str(), &status) == 0;
+  if (exists && S_ISDIR(status.st_mode)) {
+    return fail(ErrorCode::kFileOperation, fmt::format("{} is a folder; name a file", quote(path)));
+  }
+  if (exists && !S_ISREG(status.st_mode)) {
+    return fail(ErrorCode::kFileOperation,
+                fmt::format("{} exists and is not a regular file; name another file", quote(path)));
+  }
+  if (exists) {
+    // Follow a symbolic link, so that its target is replaced and not the link.
+    std::error_code error;
+    const auto target = std::filesystem::canonical(path, error);
+    if (!error) path = target.string();
+    mode = status.st_mode & 07777;
+    if (::access(path.c_str(), W_OK) != 0) {
+      return fail_errno(ErrorCode::kFileOperation, fmt::format("{} may not be replaced", quote(path)));
+    }
+  }
+  const std::string folder = folder_of(path);
+  if (::access(folder.c_str(), F_OK) != 0) {
+    return fail_errno(ErrorCode::kFileOperation, fmt::format("the folder {} of the output file", quote(folder)));
+  }
+  Fd unnamed(::open(folder.c_str(), O_TMPFILE | O_RDWR | O_CLOEXEC, mode));
+  if (unnamed) return OutputFile(std::move(path), std::move(unnamed), {}, exists ? mode : 0);
+  if (!lacks_unnamed_files(errno)) {
+    return fail_errno(ErrorCode::kFileOperation, fmt::format("creating a file in {}", quote(folder)));
+  }
+  std::string temporary = hidden_name_beside(path);
+  const SignalsHeldBack held_back;
+  Fd named(::open(temporary.c_str(), O_CREAT | O_EXCL | O_RDWR | O_CLOEXEC, mode));
+  if (!named) return fail_errno(ErrorCode::kFileOperation, fmt::format("creating {}", quote(temporary)));
+  OutputFile file(std::move(path), std::move(named), std::move(temporary), exists ? mode : 0);
+  remove_on_signal(file.temporary_.c_str());
+  return file;
+}
+
+Result<void> OutputFile::commit() {
+  const auto failure = [this](std::string_view step) {
+    return fail_errno(ErrorCode::kFileOperation, fmt::format("{} {}", step, quote(path_)));
+  };
+  if (mode_ != 0 && ::fchmod(fd_.get(), mode_) != 0) return failure("setting the permissions of");
+  if (::fsync(fd_.get()) != 0) return failure("writing out");
+  const SignalsHeldBack held_back;
+  std::string name = temporary_;
+  if (name.empty()) {
+    // An unnamed file gets its name through /proc/self/fd (open(2), O_TMPFILE); linkat does not replace, so an older
+    // file makes the hidden name and the rename necessary.
+    const std::string self = fmt::format("/proc/self/fd/{}", fd_.get());
+    if (::linkat(AT_FDCWD, self.c_str(), AT_FDCWD, path_.c_str(), AT_SYMLINK_FOLLOW) != 0) {
+      if (errno != EEXIST) return failure("naming");
+      name = hidden_name_beside(path_);
+      if (::linkat(AT_FDCWD, self.c_str(), AT_FDCWD, name.c_str(), AT_SYMLINK_FOLLOW) != 0) return failure("naming");
+    }
+  }
+  if (!name.empty() && ::rename(name.c_str(), path_.c_str()) != 0) {
+    const int rename_errno = errno;
+    ::unlink(name.c_str());
+    errno = rename_errno;
+    return failure("replacing");
+  }
+  if (!temporary_.empty()) {
+    remove_on_signal(nullptr);
+    temporary_.clear();
+  }
+  // The name itself is durable once the folder is. Not every file system can sync a folder, and the file is complete
+  // either way.
+  const Fd folder(::open(folder_of(path_).c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (folder) ::fsync(folder.get());
+  return {};
+}
+
+Result<Fd> make_scratch_file() {
+  const char* configured = std::getenv("TMPDIR");
+  int last_errno = ENOENT;
+  for (const std::string& folder :
+       {std::string(configured != nullptr ? configured : ""), std::string("/var/tmp"), std::string("/tmp")}) {
+    if (folder.empty()) continue;
+    Fd fd(::open(folder.c_str(), O_TMPFILE | O_RDWR | O_CLOEXEC | O_EXCL, 0600));
+    if (fd) return fd;
+    last_errno = errno;
+    if (!lacks_unnamed_files(errno)) continue;
+    std::string name = folder + "/nitro-XXXXXX";
+    const SignalsHeldBack held_back;
+    Fd named(::mkostemp(name.data(), O_CLOEXEC));
+    if (named) {
+      ::unlink(name.c_str());
+      return named;
+    }
+    last_errno = errno;
+  }
+  return fail_errno(ErrorCode::kFileOperation, "creating a scratch file in $TMPDIR, /var/tmp or /tmp", last_errno);
+}
+
+}  // namespace nitro

@@ -1,0 +1,24 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "nitro/result.h"
+
+#include <fmt/format.h>
+
+#include <system_error>
+
+namespace nitro {
+
+Error Error::within(std::string_view step) && {
+  message_ = fmt::format("{}: {}", step, message_);
+  return std::move(*this);
+}
+
+Error Error::as(ErrorCode code) && {
+  code_ = code;
+  return std::move(*this);
+}
+
+Failure fail_errno(ErrorCode code, std::string_view what, int system_errno) {
+  return Failure(Error(code, fmt::format("{}: {}", what, std::generic_category().message(system_errno)), system_errno));
+}
+
+}  // namespace nitro
