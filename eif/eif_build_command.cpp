@@ -1,0 +1,178 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "eif/eif_build_command.h"
+
+#include <fcntl.h>
+
+#include <CLI/CLI.hpp>
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "nitro/bytes.h"
+#include "nitro/eif/writer.h"
+#include "nitro/error_report.h"
+#include "nitro/fd.h"
+#include "nitro/output_file.h"
+
+namespace nitro::eif {
+namespace {
+
+/// The version of the tool whose interface this one keeps; images name it.
+constexpr const char* kToolName = "eif_build";
+constexpr const char* kToolVersion = "0.3.1";
+
+/// What a command line that cannot be understood ends with, as in every program of this kind.
+constexpr int kUsageStatus = 2;
+
+struct Options {
+  std::string kernel;
+  std::string kernel_config;
+  std::string cmdline;
+  std::string output;
+  std::vector<std::string> ramdisks;
+  std::string signing_certificate;
+  std::string private_key;
+  std::string image_name;
+  std::string image_version = "1.0";
+  std::string metadata;
+  std::string architecture = "x86_64";
+  std::string build_time;
+  std::string build_tool = kToolName;
+  std::string build_tool_version = kToolVersion;
+  std::string operating_system = "OS";
+  std::string kernel_version = "kernel";
+  std::string algorithm = "sha384";
+};
+
+void declare(CLI::App& application, Options& options) {
+  application.set_help_flag("-h,--help", "Print help");
+  application
+      .add_option("--kernel", options.kernel, "Sets path to a bzImage/Image file for x86_64/aarch64 architecture")
+      ->option_text("<FILE>")
+      ->required();
+  application
+      .add_option(
+          "--kernel_config", options.kernel_config,
+          "Sets path to a bzImage.config/Image.config file for x86_64/aarch64 architecture. The image then names the "
+          "operating system and the kernel of that file, and this program as its build tool")
+      ->option_text("<FILE>");
+  application.add_option("--cmdline", options.cmdline, "Sets the cmdline")->option_text("<String>")->required();
+  application.add_option("--output", options.output, "Specify output file path")->option_text("<FILE>")->required();
+  application
+      .add_option("--ramdisk", options.ramdisks,
+                  "Sets path to a ramdisk file representing a cpio.gz archive; may be given several times")
+      ->option_text("<FILE>")
+      ->allow_extra_args(false)
+      ->required();
+  auto* certificate = application.add_option("--signing-certificate", options.signing_certificate,
+                                             "Specify the path to the signing certificate");
+  auto* key = application.add_option("--private-key", options.private_key,
+                                     "Path to the private key of the signing certificate");
+  certificate->needs(key);
+  key->needs(certificate);
+  application.add_option("--name", options.image_name, "Name for enclave image [default: the kernel's file name]");
+  application.add_option("--version", options.image_version, "Version of the enclave image")->capture_default_str();
+  application.add_option("--metadata", options.metadata,
+                         "Path to JSON containing the custom metadata provided by the user.");
+  application.add_option("--arch", options.architecture, "Sets image architecture")
+      ->check(CLI::IsMember({"x86_64", "aarch64"}))
+      ->capture_default_str();
+  application.add_option("--build-time", options.build_time,
+                         "Overrides image build time [default: SOURCE_DATE_EPOCH, else the current time]");
+  application.add_option("--build-tool", options.build_tool, "Image build tool name.")->capture_default_str();
+  application.add_option("--build-tool-version", options.build_tool_version, "Overrides image build tool version.")
+      ->capture_default_str();
+  application.add_option("--img-os", options.operating_system, "Overrides image Operating System name.")
+      ->capture_default_str();
+  application.add_option("--img-kernel", options.kernel_version, "Overrides image Operating System kernel version.")
+      ->capture_default_str();
+  application.add_option("--algo", options.algorithm, "Sets algorithm to be used for measuring the image")
+      ->check(CLI::IsMember({"sha256", "sha384", "sha512"}))
+      ->capture_default_str();
+}
+
+Result<Metadata> metadata_of(const Options& options) {
+  Metadata metadata;
+  metadata.image_name =
+      options.image_name.empty() ? std::filesystem::path(options.kernel).filename().string() : options.image_name;
+  metadata.image_version = options.image_version;
+  metadata.build = {.build_time = options.build_time,
+                    .build_tool = options.build_tool,
+                    .build_tool_version = options.build_tool_version,
+                    .operating_system = options.operating_system,
+                    .kernel_version = options.kernel_version};
+  if (!options.kernel_config.empty()) {
+    // As in the reference; only the build time is ours to keep, or no such image could be built twice.
+    NITRO_TRY(const KernelIdentity kernel, read_kernel_identity(options.kernel_config));
+    metadata.build.build_tool = kToolName;
+    metadata.build.build_tool_version = kToolVersion;
+    metadata.build.operating_system = kernel.operating_system;
+    metadata.build.kernel_version = kernel.version;
+  }
+  if (metadata.build.build_time.empty()) {
+    NITRO_TRY(metadata.build.build_time, default_build_time());
+  }
+  if (!options.metadata.empty()) {
+    NITRO_TRY(metadata.custom, read_custom_metadata(options.metadata));
+  }
+  return metadata;
+}
+
+Result<Measurements> build(const Options& options) {
+  WriterOptions writer_options;
+  if (options.architecture == "aarch64") writer_options.architecture = Architecture::kAarch64;
+  if (options.algorithm == "sha256") writer_options.algorithm = HashAlgorithm::kSha256;
+  if (options.algorithm == "sha512") writer_options.algorithm = HashAlgorithm::kSha512;
+  std::unique_ptr<Signer> signer;
+  if (!options.private_key.empty()) {
+    NITRO_TRY(signer, load_signer(options.private_key, options.signing_certificate));
+    writer_options.signer = signer.get();
+  }
+  NITRO_TRY(const Metadata metadata, metadata_of(options));
+  // Everything is opened before anything is written: a mistyped name costs no time.
+  NITRO_TRY(const Fd kernel, open_file(options.kernel, O_RDONLY));
+  std::vector<Fd> ramdisks;
+  for (const std::string& path : options.ramdisks) {
+    NITRO_TRY(Fd ramdisk, open_file(path, O_RDONLY));
+    ramdisks.push_back(std::move(ramdisk));
+  }
+
+  NITRO_TRY(OutputFile output, OutputFile::create(options.output));
+  NITRO_TRY(Writer writer, Writer::create(output.fd(), writer_options));
+  NITRO_CHECK(writer.add_kernel(from_file(kernel.get(), options.kernel)));
+  NITRO_CHECK(writer.add_cmdline(options.cmdline));
+  NITRO_CHECK(writer.add_metadata(metadata));
+  for (std::size_t i = 0; i < ramdisks.size(); ++i) {
+    NITRO_CHECK(writer.add_ramdisk(from_file(ramdisks[i].get(), options.ramdisks[i])));
+  }
+  NITRO_TRY(Measurements measurements, writer.finish());
+  NITRO_CHECK(output.commit());
+  return measurements;
+}
+
+}  // namespace
+
+int run_eif_build(int argc, const char* const* argv, std::ostream& out, std::ostream& err) {
+  CLI::App application("Builds an eif file", kToolName);
+  Options options;
+  declare(application, options);
+  try {
+    application.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return application.exit(error, out, err) == 0 ? 0 : kUsageStatus;
+  }
+  const auto measurements = build(options);
+  if (!measurements) {
+    err << report(measurements.error(), "Build EIF", "");
+    return exit_status(measurements.error().code());
+  }
+  out << "Output file: " << options.output << '\n'
+      << json_text(to_json(*measurements, AlgorithmSpelling::kEifBuild)) << std::endl;
+  if (!out) {
+    err << report(Error(ErrorCode::kFileOperation, "the output could not be written"), "Build EIF", "");
+    return exit_status(ErrorCode::kFileOperation);
+  }
+  return 0;
+}
+
+}  // namespace nitro::eif

@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "eif/section_writer.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+
+#include "nitro/fd.h"
+
+namespace nitro::eif {
+
+Result<SectionWriter> SectionWriter::create(int fd, HashAlgorithm algorithm) {
+  NITRO_TRY(ImageDigests digests, ImageDigests::create(algorithm));
+  if (::ftruncate(fd, 0) != 0) return fail_errno(ErrorCode::kFileOperation, "emptying the image file");
+  return SectionWriter(fd, std::move(digests));
+}
+
+Result<void> SectionWriter::append(std::span<const std::byte> bytes) {
+  while (!bytes.empty()) {
+    if (buffer_ == nullptr) buffer_ = &digests_.acquire();
+    const std::size_t size = std::min(bytes.size(), ImageDigests::kBufferBytes - filled_);
+    std::copy_n(bytes.begin(), size, buffer_->bytes().begin() + static_cast<std::ptrdiff_t>(filled_));
+    filled_ += size;
+    bytes = bytes.subspan(size);
+    if (filled_ == ImageDigests::kBufferBytes) NITRO_CHECK(flush());
+  }
+  return {};
+}
+
+Result<void> SectionWriter::flush() {
+  if (buffer_ == nullptr) return {};
+  ImageDigests::Buffer& buffer = *std::exchange(buffer_, nullptr);
+  const auto bytes = std::span<const std::byte>(buffer.bytes()).first(std::exchange(filled_, 0));
+  digests_.hash(buffer, bytes.size());
+  data_crc32_ = crc32_of(bytes, data_crc32_);
+  auto written = pwrite_all(fd_, bytes, position_);
+  position_ += bytes.size();
+  digests_.release(buffer);
+  return written;
+}
+
+Result<void> SectionWriter::close_section(SectionType type, std::uint16_t flags) {
+  const std::uint64_t size = position_ - section_start_ - format::kSectionHeaderBytes;
+  const SectionHeaderBytes header =
+      encode_section_header({.type = static_cast<std::uint16_t>(type), .flags = flags, .size_bytes = size});
+  NITRO_CHECK(pwrite_all(fd_, header, section_start_));
+  sections_.push_back(
+      {.offset_bytes = section_start_, .size_bytes = size, .crc32 = crc32_joined(crc32_of(header), data_crc32_, size)});
+  section_start_ = position_;
+  return {};
+}
+
+Result<void> SectionWriter::add(SectionType type, const Producer& data, std::uint16_t flags) {
+  position_ = section_start_ + format::kSectionHeaderBytes;
+  data_crc32_ = 0;
+  NITRO_CHECK(digests_.start_section(type));
+  // A producer that goes on after a failure must not get away with it.
+  std::optional<Error> failure;
+  const auto sink = [&](std::span<const std::byte> bytes) -> Result<void> {
+    if (failure) return Failure(*failure);
+    auto appended = append(bytes);
+    if (!appended) failure = appended.error();
+    return appended;
+  };
+  NITRO_CHECK(data(sink));
+  if (failure) return Failure(*failure);
+  NITRO_CHECK(flush());
+  return close_section(type, flags);
+}
+
+Result<void> SectionWriter::add_unmeasured(SectionType type, std::span<const std::byte> data, std::uint16_t flags) {
+  position_ = section_start_ + format::kSectionHeaderBytes;
+  data_crc32_ = crc32_of(data);
+  NITRO_CHECK(pwrite_all(fd_, data, position_));
+  position_ += data.size();
+  return close_section(type, flags);
+}
+
+Result<void> SectionWriter::write_header(RawHeader header) {
+  header.magic = format::kMagic;
+  header.section_count = static_cast<std::uint16_t>(sections_.size());
+  header.section_offsets = {};
+  header.section_sizes = {};
+  for (std::size_t i = 0; i < sections_.size(); ++i) {
+    header.section_offsets.at(i) = sections_[i].offset_bytes;
+    header.section_sizes.at(i) = sections_[i].size_bytes;
+  }
+  header.crc32 = header_crc32(encode_header(header));
+  for (const Entry& section : sections_) {
+    header.crc32 = crc32_joined(header.crc32, section.crc32, section.size_bytes + format::kSectionHeaderBytes);
+  }
+  return pwrite_all(fd_, encode_header(header), 0);
+}
+
+}  // namespace nitro::eif

@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <vector>
+
+#include "eif/header.h"
+#include "eif/image_digests.h"
+#include "nitro/eif/writer.h"
+
+namespace nitro::eif {
+
+/// Lays sections one after the other into a file and computes, on the way, their CRCs and the registers. What a section
+/// may be and in which order they come is the caller's business; see Writer and sign_image().
+///
+/// The end of the file is at the end of the last section; the first 548 bytes stay zero until write_header().
+class SectionWriter {
+ public:
+  /// `fd` is borrowed; what is in the file is dropped. Errors: kFileOperation, kHasher.
+  static Result<SectionWriter> create(int fd, HashAlgorithm algorithm);
+
+  /// Appends a section; its header is written when the size is known. Errors: kFileOperation, kHasher, those of the
+  /// producer.
+  Result<void> add(SectionType type, const Producer& data, std::uint16_t flags = 0);
+  /// The registers of what was added; once, after the last section that is measured. Errors: kHasher.
+  Result<Measurements> measure() { return digests_.finish(); }
+  /// Appends a section without measuring it. Errors: kFileOperation.
+  Result<void> add_unmeasured(SectionType type, std::span<const std::byte> data, std::uint16_t flags = 0);
+  /// Fills in magic, section table and CRC, and writes the header. Errors: kFileOperation.
+  Result<void> write_header(RawHeader header);
+
+  [[nodiscard]] std::size_t count() const { return sections_.size(); }
+  /// The CRC of a section written: its header and its data.
+  [[nodiscard]] std::uint32_t section_crc32(std::size_t index) const { return sections_[index].crc32; }
+
+ private:
+  struct Entry {
+    std::uint64_t offset_bytes;  // of the section header
+    std::uint64_t size_bytes;    // of the data
+    std::uint32_t crc32;
+  };
+  SectionWriter(int fd, ImageDigests digests) : fd_(fd), digests_(std::move(digests)) {}
+
+  Result<void> append(std::span<const std::byte> bytes);
+  Result<void> flush();
+  Result<void> close_section(SectionType type, std::uint16_t flags);
+
+  int fd_;
+  ImageDigests digests_;
+  ImageDigests::Buffer* buffer_ = nullptr;
+  std::size_t filled_ = 0;  // bytes of buffer_ that are not in the file yet
+  std::uint64_t section_start_ = format::kHeaderBytes;
+  std::uint64_t position_ = format::kHeaderBytes;  // where the next byte goes
+  std::uint32_t data_crc32_ = 0;
+  std::vector<Entry> sections_;
+};
+
+}  // namespace nitro::eif

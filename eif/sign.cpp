@@ -1,0 +1,208 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "nitro/eif/sign.h"
+
+#include <fmt/format.h>
+#include <openssl/bio.h>
+#include <openssl/crypto.h>
+#include <openssl/err.h>
+#include <openssl/pem.h>
+
+#include <utility>
+
+#include "eif/certificate.h"
+#include "eif/cose.h"
+#include "eif/digest.h"
+#include "eif/section_writer.h"
+#include "eif/signature.h"
+#include "nitro/bytes.h"
+#include "nitro/fd.h"
+#include "nitro/output_file.h"
+
+namespace nitro::eif {
+namespace {
+
+constexpr std::size_t kMaxPemBytes = std::size_t{1} << 18;
+
+Failure refuse(std::string message) {
+  return fail(ErrorCode::kSigning, std::move(message));
+}
+
+// Overwrites a text that held a private key, however the function is left.
+class Wipe {
+ public:
+  explicit Wipe(std::string& text) : text_(text) {}
+  Wipe(const Wipe&) = delete;
+  Wipe& operator=(const Wipe&) = delete;
+  ~Wipe() { OPENSSL_cleanse(text_.data(), text_.size()); }
+
+ private:
+  std::string& text_;
+};
+
+class PemSigner : public Signer {
+ public:
+  PemSigner(Key key, std::string certificate_pem)
+      : key_(std::move(key)), certificate_pem_(std::move(certificate_pem)) {}
+
+  [[nodiscard]] const std::string& certificate_pem() const override { return certificate_pem_; }
+
+  Result<std::vector<std::byte>> sign_digest(std::span<const std::byte> digest) const override {
+    const std::unique_ptr<EVP_PKEY_CTX, decltype(&EVP_PKEY_CTX_free)> context(
+        EVP_PKEY_CTX_new_from_pkey(nullptr, key_.get(), nullptr), EVP_PKEY_CTX_free);
+    // OpenSSL's functions take bytes as unsigned char, which may alias any object (C++20 [basic.lval]/11).
+    const auto* input = reinterpret_cast<const unsigned char*>(digest.data());
+    std::size_t size = 0;
+    if (!context || EVP_PKEY_sign_init(context.get()) != 1 ||
+        EVP_PKEY_sign(context.get(), nullptr, &size, input, digest.size()) != 1) {
+      return refuse("signing: " + openssl_reason());
+    }
+    std::vector<std::byte> signature(size);
+    auto* output = reinterpret_cast<unsigned char*>(signature.data());
+    if (EVP_PKEY_sign(context.get(), output, &size, input, digest.size()) != 1) {
+      return refuse("signing: " + openssl_reason());
+    }
+    signature.resize(size);
+    return signature;
+  }
+
+ private:
+  Key key_;
+  std::string certificate_pem_;
+};
+
+Result<Key> read_private_key(const std::string& path) {
+  NITRO_TRY(std::string pem, read_text_file(path, kMaxPemBytes));
+  const Wipe wipe(pem);
+  const std::unique_ptr<BIO, decltype(&BIO_free)> bio(BIO_new_mem_buf(pem.data(), static_cast<int>(pem.size())),
+                                                      BIO_free);
+  // Asking for a password on the terminal would stop every script; an encrypted key is an error instead.
+  const auto no_password = [](char*, int, int, void*) { return -1; };
+  Key key(bio ? PEM_read_bio_PrivateKey(bio.get(), nullptr, no_password, nullptr) : nullptr);
+  if (!key) {
+    return refuse(
+        fmt::format("the private key {} cannot be read ({}); it must be an unencrypted elliptic curve key in PEM form",
+                    quote(path), openssl_reason()));
+  }
+  ERR_clear_error();
+  return key;
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Signer>> load_signer(const std::string& key_path, const std::string& certificate_path,
+                                            std::time_t now) {
+  if (key_path.starts_with("arn:")) {
+    return refuse(
+        fmt::format("the private key {} is in AWS KMS, which this program does not ask; give the path of a key in "
+                    "PEM form",
+                    quote(key_path)));
+  }
+  NITRO_TRY(Key key, read_private_key(key_path));
+  if (!curve_rules(key.get())) {
+    return refuse(
+        fmt::format("the private key {} is of another kind than an elliptic curve key on P-256, P-384 or P-521; "
+                    "make one, for instance with `openssl ecparam -name secp384r1 -genkey -noout`",
+                    quote(key_path)));
+  }
+  NITRO_TRY(std::string pem, read_text_file(certificate_path, kMaxPemBytes));
+  auto certificate = Certificate::parse(pem, ErrorCode::kSigning);
+  if (!certificate) return fail_within(quote(certificate_path), std::move(certificate).error());
+  const Key public_key = certificate->public_key();
+  const bool same = public_key && EVP_PKEY_eq(key.get(), public_key.get()) == 1;
+  ERR_clear_error();
+  if (!same) {
+    return refuse(
+        fmt::format("the certificate {} does not belong to the private key {}; give the two that were made together",
+                    quote(certificate_path), quote(key_path)));
+  }
+  switch (certificate->validity(now)) {
+    case CertificateValidity::kValid:
+      break;
+    case CertificateValidity::kNotYetValid:
+      return refuse(
+          fmt::format("the certificate {} is valid only from {} on; check the clock, or use another certificate",
+                      quote(certificate_path), certificate->info().not_before));
+    case CertificateValidity::kExpired:
+      return refuse(fmt::format("the certificate {} has expired on {}; make a new one for the key",
+                                quote(certificate_path), certificate->info().not_after));
+  }
+  return std::unique_ptr<Signer>(std::make_unique<PemSigner>(std::move(key), std::move(pem)));
+}
+
+Result<std::vector<std::byte>> make_signature_section(const Signer& signer, const Pcr& pcr0) {
+  NITRO_TRY(const Certificate certificate, Certificate::parse(signer.certificate_pem(), ErrorCode::kSigning));
+  const Key public_key = certificate.public_key();
+  const auto rules = curve_rules(public_key.get());
+  if (!rules)
+    return refuse("the signing certificate is not of an elliptic curve key on P-256, P-384 or P-521; use one that is");
+
+  const auto header = cose_protected_header(rules->cose_algorithm);
+  const auto payload = encode_signed_register({.index = 0, .value = pcr0});
+  const auto message = cose_bytes_to_sign(header, payload);
+  NITRO_TRY(Digest digest, Digest::create(rules->hash));
+  digest.update(message);
+  NITRO_TRY(const auto hashed, digest.finish());
+  NITRO_TRY(const auto der, signer.sign_digest(hashed));
+  const auto raw = raw_from_der(der, rules->integer_bytes);
+  if (!raw || !ecdsa_verifies(public_key.get(), *rules, message, der)) {
+    return refuse("the signature does not fit the signing certificate; give the certificate of the key that signs");
+  }
+  const Signature entry{.certificate_pem = signer.certificate_pem(),
+                        .cose_sign1 = encode_cose_sign1(header, payload, *raw)};
+  auto section = encode_signature_section(std::span(&entry, 1));
+  if (section.size() > kMaxSignatureBytes)
+    return refuse("the signing certificate's file is too large; leave only the certificate in it");
+  return section;
+}
+
+Result<Measurements> sign_image(const std::string& path, const Signer& signer) {
+  NITRO_TRY(const Reader reader, Reader::open(path));
+  const bool replaces = reader.find(SectionType::kSignature) != nullptr;
+  if (!replaces && reader.sections().size() == format::kMaxSections) {
+    return fail(ErrorCode::kEifParsing,
+                fmt::format("{}: all {} sections are in use, none is left for a signature; build the image "
+                            "with fewer ramdisks",
+                            quote(path), format::kMaxSections));
+  }
+  NITRO_TRY(OutputFile output, OutputFile::create(path));
+  NITRO_TRY(SectionWriter writer, SectionWriter::create(output.fd(), HashAlgorithm::kSha384));
+
+  // The one pass copies, measures and checks: `crc` becomes the CRC of the image as it was.
+  std::uint32_t crc = reader.header_crc32_;
+  for (const Section& section : reader.sections()) {
+    const auto bytes = [&](const ByteSink& sink) { return reader.read(section, sink); };
+    if (section.type == SectionType::kSignature) {
+      crc = crc32_of(encode_section_header({.type = static_cast<std::uint16_t>(section.type),
+                                            .flags = section.flags,
+                                            .size_bytes = section.size_bytes}),
+                     crc);
+      NITRO_CHECK(reader.read(section, [&](std::span<const std::byte> piece) -> Result<void> {
+        crc = crc32_of(piece, crc);
+        return {};
+      }));
+      continue;
+    }
+    NITRO_CHECK(writer.add(section.type, bytes, section.flags));
+    crc = crc32_joined(crc, writer.section_crc32(writer.count() - 1), section.size_bytes + format::kSectionHeaderBytes);
+  }
+  if (crc != reader.header().crc32) {
+    return fail(
+        ErrorCode::kEifParsing,
+        fmt::format("{}: the CRC is wrong, so the image has been damaged; copy or build it again", quote(path)));
+  }
+
+  NITRO_TRY(Measurements measurements, writer.measure());
+  NITRO_TRY(measurements.pcr8, measure_certificate(signer.certificate_pem()));
+  NITRO_TRY(const auto signature, make_signature_section(signer, measurements.pcr0));
+  NITRO_CHECK(writer.add_unmeasured(SectionType::kSignature, signature));
+  RawHeader header;
+  header.version = std::max(reader.header().version, format::kSignatureVersion);
+  header.flags = reader.header().flags;
+  header.default_memory_bytes = reader.header().default_memory_bytes;
+  header.default_cpus = reader.header().default_cpus;
+  NITRO_CHECK(writer.write_header(header));
+  NITRO_CHECK(output.commit());
+  return measurements;
+}
+
+}  // namespace nitro::eif

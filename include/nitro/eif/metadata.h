@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstddef>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <string_view>
+
+#include "nitro/result.h"
+
+namespace nitro::eif {
+
+/// When and with what an image was built.
+struct BuildInfo {
+  std::string build_time;  ///< RFC 3339; whatever the builder wrote
+  std::string build_tool;
+  std::string build_tool_version;
+  std::string operating_system;
+  std::string kernel_version;
+
+  bool operator==(const BuildInfo&) const = default;
+};
+
+/// The content of the metadata section (JSON). It is not measured: it describes an image and proves nothing.
+struct Metadata {
+  std::string image_name;
+  std::string image_version;
+  BuildInfo build;
+  nlohmann::ordered_json docker_info;  ///< what the container engine said of the image; null when there was none
+  nlohmann::ordered_json custom;       ///< given by the user; null when absent
+
+  bool operator==(const Metadata&) const = default;
+};
+
+/// Most bytes of a metadata section, of a custom metadata file (image format library), and most levels of nested JSON
+/// we read.
+inline constexpr std::size_t kMaxMetadataBytes = std::size_t{1} << 20;
+inline constexpr std::size_t kMaxCustomMetadataBytes = 4096;
+inline constexpr std::size_t kMaxJsonDepth = 127;
+
+/// Reads the JSON of a metadata section. Keys stay in the order of the text; unknown keys are ignored.
+/// Errors: kEifParsing, when a key is missing or of another type, the text is no JSON, or it is nested deeper than
+/// kMaxJsonDepth.
+Result<Metadata> parse_metadata(std::string_view json);
+/// The bytes of the metadata section: compact JSON, the keys of docker_info and custom sorted at every level, whatever
+/// their order here.
+[[nodiscard]] std::string serialize_metadata(const Metadata& metadata);
+
+/// Parses JSON from outside. The keys of every object come out in the order of their bytes, as the reference has them;
+/// of equal keys the last one counts. Errors carry `code` and say where in the text: no JSON, no UTF-8, a number out of
+/// range, or nested deeper than kMaxJsonDepth.
+Result<nlohmann::ordered_json> parse_json(std::string_view text, ErrorCode code);
+/// A user's metadata file: JSON, at most kMaxCustomMetadataBytes. Errors: kFileOperation, kSerde; the path is named.
+Result<nlohmann::ordered_json> read_custom_metadata(const std::string& path);
+
+/// The operating system and the version of a kernel, from the third line of its configuration file
+/// ("# Linux/x86_64 6.12.1 Kernel Configuration").
+struct KernelIdentity {
+  std::string operating_system;
+  std::string version;  ///< up to the first '-'
+};
+/// Errors: kFileOperation; a file of fewer than three lines is kEifBuilding. A word that is missing reads "Unknown".
+Result<KernelIdentity> read_kernel_identity(const std::string& config_path);
+
+/// The build time of an image made now: SOURCE_DATE_EPOCH (seconds) when set, so that builds can be repeated, else the
+/// clock. RFC 3339, UTC, "+00:00", with 0, 3, 6 or 9 decimals as needed. Errors: kInvalidArgument when the variable is
+/// no number.
+Result<std::string> default_build_time();
+
+/// How JSON is written wherever scripts or digests depend on its bytes: UTF-8 as it is, the shortest digits that give
+/// the same number back, 1e16 without a plus sign. `indent` spaces a level; 0: no white space at all. No final newline.
+[[nodiscard]] std::string json_text(const nlohmann::ordered_json& json, unsigned indent = 2);
+/// `json` with the keys of every object in it in the order of their bytes.
+[[nodiscard]] nlohmann::ordered_json with_sorted_keys(const nlohmann::ordered_json& json);
+
+}  // namespace nitro::eif

@@ -1,0 +1,183 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "nitro/eif/metadata.h"
+
+#include <cmath>
+
+#include "golden.h"
+#include "nitro/eif/reader.h"
+
+namespace nitro::eif {
+namespace {
+
+using testing::golden;
+using testing::TempFolder;
+using testing::write_file;
+
+std::string rewritten(const std::string& text, unsigned indent = 0) {
+  return json_text(parse_json(text, ErrorCode::kSerde).value(), indent);
+}
+
+TEST(JsonText, WritesNumbersAsTheReferenceDoes) {
+  const std::pair<const char*, const char*> table[] = {
+      {"0", "0"},
+      {"-1", "-1"},
+      {"18446744073709551615", "18446744073709551615"},
+      {"-9223372036854775808", "-9223372036854775808"},
+      {"18446744073709551616", "1.8446744073709552e19"},
+      {"1.0", "1.0"},
+      {"0.0", "0.0"},
+      {"-0.0", "-0.0"},
+      {"1e2", "100.0"},
+      {"1.5", "1.5"},
+      {"123.25", "123.25"},
+      {"0.1", "0.1"},
+      {"1e15", "1000000000000000.0"},
+      {"1e16", "1e16"},
+      {"1.25e16", "1.25e16"},
+      {"1234567890123456.0", "1234567890123456.0"},
+      {"1e-5", "0.00001"},
+      {"1e-6", "1e-6"},
+      {"1.5e-7", "1.5e-7"},
+      {"1e300", "1e300"},
+      {"5e-324", "5e-324"},
+      {"1.7976931348623157e308", "1.7976931348623157e308"},
+  };
+  for (const auto& [in, out] : table) EXPECT_EQ(rewritten(in), out) << in;
+}
+
+TEST(JsonText, EscapesOnlyWhatItMust) {
+  EXPECT_EQ(rewritten(R"("\"\\\/\b\f\n\r\t\u0000\u001f\u007fé\u00e9\ud83d\ude00")"),
+            "\"\\\"\\\\/\\b\\f\\n\\r\\t\\u0000\\u001f\x7f\u00e9\u00e9\U0001F600\"");
+}
+
+TEST(JsonText, IndentsAndKeepsEmptyContainersOnOneLine) {
+  EXPECT_EQ(
+      rewritten(R"({"a":[],"b":{},"c":[1,{"d":null}],"e":true})", 2),
+      "{\n  \"a\": [],\n  \"b\": {},\n  \"c\": [\n    1,\n    {\n      \"d\": null\n    }\n  ],\n  \"e\": true\n}");
+}
+
+TEST(ParseJson, SortsKeysByTheirBytesAndLetsTheLastOneWin) {
+  EXPECT_EQ(rewritten(R"({"b":1,"a":{"z":1,"é":2,"Z":3},"b":2})"), R"({"a":{"Z":3,"z":1,"é":2},"b":2})");
+}
+
+TEST(ParseJson, RefusesWhatIsNoJson) {
+  for (const char* text : {"", " ", "{", "[1,]", "{\"a\":1,}", "01", "1.", "nul", "\"a", "\"\xff\"", "\"\\ud800\"",
+                           "1 2", "'a'", "NaN", "1e999", "\"\x01\"", "// c\n1"}) {
+    const auto json = parse_json(text, ErrorCode::kSerde);
+    ASSERT_FALSE(json) << text;
+    EXPECT_EQ(json.error().code(), ErrorCode::kSerde) << text;
+  }
+}
+
+TEST(ParseJson, RefusesNestingBeyondTheLimit) {
+  const auto nested = [](std::size_t depth) { return std::string(depth, '[') + std::string(depth, ']'); };
+  EXPECT_TRUE(parse_json(nested(kMaxJsonDepth), ErrorCode::kSerde));
+  EXPECT_FALSE(parse_json(nested(kMaxJsonDepth + 1), ErrorCode::kSerde));
+  EXPECT_FALSE(parse_json(nested(500000), ErrorCode::kSerde));
+  EXPECT_FALSE(parse_json(std::string(500000, '['), ErrorCode::kSerde));
+}
+
+TEST(Metadata, SurvivesWritingAndReading) {
+  Metadata metadata{.image_name = "a \"name\"",
+                    .image_version = "1",
+                    .build = {.build_time = "t",
+                              .build_tool = "b",
+                              .build_tool_version = "2",
+                              .operating_system = "o",
+                              .kernel_version = "k"},
+                    .docker_info = {{"b", 1}, {"a", {{"d", nullptr}, {"c", 1.5}}}},
+                    .custom = {1, "x"}};
+  const std::string text = serialize_metadata(metadata);
+  EXPECT_EQ(text,
+            R"({"ImageName":"a \"name\"","ImageVersion":"1","BuildMetadata":{"BuildTime":"t","BuildTool":"b",)"
+            R"("BuildToolVersion":"2","OperatingSystem":"o","KernelVersion":"k"},"DockerInfo":{"a":{"c":1.5,"d":null},)"
+            R"("b":1},"CustomMetadata":[1,"x"]})");
+  const auto again = parse_metadata(text);
+  ASSERT_OK(again);
+  metadata.docker_info = with_sorted_keys(metadata.docker_info);
+  EXPECT_EQ(*again, metadata);
+}
+
+TEST(Metadata, OfEveryGoldenImageIsWrittenBackByteForByte) {
+  for (const std::string& name : testing::golden_images()) {
+    const auto reader = Reader::open(golden("eif/" + name + "/image.eif"));
+    ASSERT_OK(reader);
+    std::string text;
+    ASSERT_OK(
+        reader->read(*reader->find(SectionType::kMetadata), [&](std::span<const std::byte> bytes) -> Result<void> {
+          text.append(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+          return {};
+        }));
+    const auto metadata = parse_metadata(text);
+    ASSERT_OK(metadata);
+    EXPECT_EQ(serialize_metadata(*metadata), text) << name;
+  }
+}
+
+TEST(CustomMetadata, MayHave4096BytesAndNoMore) {
+  const TempFolder folder;
+  write_file(folder / "fits.json", "\"" + std::string(4094, 'x') + "\"");
+  write_file(folder / "large.json", "\"" + std::string(4095, 'x') + "\"");
+  EXPECT_OK(read_custom_metadata(folder / "fits.json"));
+  const auto large = read_custom_metadata(folder / "large.json");
+  ASSERT_FALSE(large);
+  EXPECT_EQ(large.error().code(), ErrorCode::kFileOperation);
+}
+
+TEST(CustomMetadata, NamesTheFileInErrors) {
+  const TempFolder folder;
+  write_file(folder / "broken.json", "{");
+  for (const char* name : {"broken.json", "missing.json"}) {
+    const auto json = read_custom_metadata(folder / name);
+    ASSERT_FALSE(json);
+    EXPECT_NE(json.error().message().find(name), std::string::npos) << json.error().message();
+  }
+}
+
+TEST(KernelIdentity, ComesFromTheThirdLineOfTheConfiguration) {
+  const TempFolder folder;
+  const auto identity = [&](const std::string& text) {
+    write_file(folder / "config", text);
+    return read_kernel_identity(folder / "config");
+  };
+  const auto check = [&](const std::string& text, const char* system, const char* version) {
+    const auto kernel = identity(text);
+    ASSERT_OK(kernel);
+    EXPECT_EQ(kernel->operating_system, system) << text;
+    EXPECT_EQ(kernel->version, version) << text;
+  };
+  check("#\n#\n# Linux/x86_64 4.14.177-104.253.amzn2.x86_64 Kernel Configuration\n#\n", "Linux", "4.14.177");
+  check("#\n#\n# Linux/arm64 6.12.1 Kernel Configuration", "Linux", "6.12.1");
+  check("#\n#\n# Linux\n", "Linux", "Unknown");
+  check("#\n#\n#\n", "Unknown", "Unknown");
+  for (const char* text : {"", "#\n", "#\n#\n"}) {
+    const auto kernel = identity(text);
+    ASSERT_FALSE(kernel) << text;
+    EXPECT_EQ(kernel.error().code(), ErrorCode::kEifBuilding);
+  }
+}
+
+TEST(BuildTime, IsSourceDateEpochWhenSet) {
+  const testing::ScopedEnvironment epoch("SOURCE_DATE_EPOCH", "1714979289");
+  EXPECT_EQ(default_build_time().value(), "2024-05-06T07:08:09+00:00");
+}
+
+TEST(BuildTime, RefusesASourceDateEpochThatIsNoTime) {
+  for (const char* value : {"", "x", "1x", "-1", "253402300800", "99999999999999999999", " 1"}) {
+    const testing::ScopedEnvironment epoch("SOURCE_DATE_EPOCH", value);
+    const auto time = default_build_time();
+    ASSERT_FALSE(time) << value;
+    EXPECT_EQ(time.error().code(), ErrorCode::kInvalidArgument);
+  }
+}
+
+TEST(BuildTime, IsNowInUtcOtherwise) {
+  const testing::ScopedEnvironment epoch("SOURCE_DATE_EPOCH", nullptr);
+  const std::string time = default_build_time().value();
+  EXPECT_TRUE(time.starts_with("20")) << time;
+  EXPECT_TRUE(time.ends_with("+00:00")) << time;
+  EXPECT_EQ(time[10], 'T');
+}
+
+}  // namespace
+}  // namespace nitro::eif
