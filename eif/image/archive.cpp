@@ -1,0 +1,198 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "eif/image/archive.h"
+
+#include <algorithm>
+#include <filesystem>
+
+#include "eif/image/decompress.h"
+#include "eif/image/digest.h"
+#include "eif/image/source.h"
+#include "eif/image/tar.h"
+#include "nitro/bytes.h"
+#include "nitro/output_file.h"
+
+namespace nitro::image {
+
+namespace {
+
+// "./a//b" and "/a/b" are "a/b". Purely a matter of names: nothing is ever unpacked under them.
+std::string plain(std::string_view path) {
+  auto text = std::filesystem::path(path).lexically_normal().generic_string();
+  const auto start = text.find_first_not_of('/');
+  return start == std::string::npos ? std::string() : text.substr(start);
+}
+
+Result<Extent> unpacked(const Extent& archive) {
+  NITRO_TRY(Fd scratch, make_scratch_file());
+  std::uint64_t size = 0;
+  NITRO_CHECK(decompress(archive, [&](std::span<const std::byte> bytes) {
+    size += bytes.size();
+    return write_all(scratch.get(), bytes);
+  }));
+  return Extent{std::make_shared<const Fd>(std::move(scratch)), 0, size};
+}
+
+bool is_member_of(const nlohmann::ordered_json& names, const std::string& canonical) {
+  return std::any_of(names.begin(), names.end(), [&canonical](const nlohmann::ordered_json& name) {
+    if (!name.is_string()) return false;
+    const auto parsed = parse_image_name(name.get<std::string>());
+    return parsed && parsed->canonical() == canonical;
+  });
+}
+
+std::string list_of_names(const nlohmann::ordered_json& manifests) {
+  std::string names;
+  for (const auto& manifest : manifests) {
+    const auto* tags = array_at(manifest, "RepoTags");
+    if (tags == nullptr) continue;
+    for (const auto& tag : *tags) {
+      if (!tag.is_string()) continue;
+      if (names.size() > 500) return names + ", …";
+      names += (names.empty() ? "" : ", ") + quote(tag.get<std::string>());
+    }
+  }
+  return names.empty() ? "images without a name" : names;
+}
+
+// The manifest of the image `wanted`: a name, "@" and the number of an image, or nothing when there is one image only.
+Result<const nlohmann::ordered_json*> choose(const nlohmann::ordered_json& manifests, const std::string& wanted) {
+  if (wanted.empty()) {
+    if (manifests.size() == 1) return &manifests.front();
+    return fail(ErrorCode::kDockerImagePull, "the archive holds " + std::to_string(manifests.size()) + " images (" +
+                                                 list_of_names(manifests) +
+                                                 "); append ':' and the name of one to the path");
+  }
+  if (wanted.front() == '@') {
+    const auto digits = wanted.substr(1);
+    const bool number =
+        !digits.empty() && digits.size() < 7 && digits.find_first_not_of("0123456789") == std::string::npos;
+    if (!number || std::stoul(digits) >= manifests.size()) {
+      return fail(ErrorCode::kDockerImagePull, "the archive has no image number " + quote(digits) + "; it holds " +
+                                                   std::to_string(manifests.size()) + ", counted from 0");
+    }
+    return &manifests.at(std::stoul(digits));
+  }
+  NITRO_TRY(const auto name, parse_image_name(wanted));
+  const auto canonical = name.canonical();
+  for (const auto& manifest : manifests) {
+    const auto* tags = array_at(manifest, "RepoTags");
+    if (tags != nullptr && is_member_of(*tags, canonical)) return &manifest;
+  }
+  return fail(ErrorCode::kDockerImagePull,
+              "the archive has no image " + quote(wanted) + "; it holds " + list_of_names(manifests));
+}
+
+// What the name of a file in the archive says of its content: engines name configurations, newer ones all blobs, by
+// their digest.
+std::string digest_in_name(std::string_view path) {
+  auto base = path.substr(path.rfind('/') + 1);
+  if (base.ends_with(".json")) base.remove_suffix(5);
+  auto digest = "sha256:" + std::string(base);
+  return is_sha256(digest) ? digest : std::string();
+}
+
+}  // namespace
+
+Result<ArchiveIndex> ArchiveIndex::read(Extent archive) {
+  NITRO_TRY(const auto compression, detect_compression(archive));
+  if (compression != Compression::kNone) {
+    NITRO_TRY(archive, unpacked(archive));
+  }
+  ArchiveIndex index;
+  TarReader reader(archive);
+  TarEntry entry;
+  for (;;) {
+    NITRO_TRY(const bool more, reader.next(entry));
+    if (!more) break;
+    if (index.files_.size() + index.links_.size() >= kMaxFiles) {
+      return fail(ErrorCode::kEifBuilding, "the archive holds more than " + std::to_string(kMaxFiles) + " files");
+    }
+    const auto name = plain(entry.name);
+    if (entry.kind == TarEntry::Kind::kHardLink) {
+      index.links_[name] = plain(entry.link_target);
+    } else if (entry.kind == TarEntry::Kind::kFile && entry.type == FileType::kSymlink) {
+      const auto slash = name.rfind('/');
+      index.links_[name] = plain((slash == std::string::npos ? "" : name.substr(0, slash + 1)) + entry.link_target);
+    } else if (entry.kind == TarEntry::Kind::kFile && entry.type == FileType::kRegular) {
+      index.files_[name] = archive.part(entry.data_offset_bytes, entry.size_bytes);
+    }
+  }
+  return index;
+}
+
+const Extent* ArchiveIndex::find(std::string_view path) const {
+  auto name = plain(path);
+  for (int hops = 0; hops < 8; ++hops) {
+    if (const auto file = files_.find(name); file != files_.end()) return &file->second;
+    const auto link = links_.find(name);
+    if (link == links_.end()) return nullptr;
+    name = link->second;
+  }
+  return nullptr;
+}
+
+Result<ImageSource> read_docker_archive(Extent archive, const std::string& wanted_name) {
+  NITRO_TRY(const auto index, ArchiveIndex::read(std::move(archive)));
+  const Extent* manifest_file = index.find("manifest.json");
+  if (manifest_file == nullptr) {
+    return fail(ErrorCode::kEifBuilding,
+                index.find("index.json") != nullptr
+                    ? "it has no manifest.json but an index.json: it is an OCI archive, for which the prefix is "
+                      "oci-archive:"
+                    : "it has no manifest.json; write the archive with \"docker save\" or "
+                      "\"skopeo copy … docker-archive:…\"");
+  }
+  NITRO_TRY(const auto manifests, read_document(*manifest_file, {}, "manifest.json"));
+  const bool well_formed = manifests.is_array() && !manifests.empty() &&
+                           std::all_of(manifests.begin(), manifests.end(), [](const auto& manifest) {
+                             const auto* layers = value_at(manifest, "Layers");
+                             return !text_at(manifest, "Config").empty() && (layers == nullptr || layers->is_array());
+                           });
+  if (!well_formed) return fail(ErrorCode::kEifBuilding, "manifest.json does not describe images");
+  NITRO_TRY(const auto* manifest, choose(manifests, wanted_name));
+
+  ImageSource source;
+  const auto config_name = text_at(*manifest, "Config");
+  const Extent* config_file = index.find(config_name);
+  if (config_file == nullptr) {
+    return fail(ErrorCode::kEifBuilding,
+                "the configuration " + quote(config_name) + " that manifest.json names is missing");
+  }
+  auto text = config_file->text(kMaxDocumentBytes);
+  if (!text) return fail_within("the configuration " + quote(config_name), std::move(text).error());
+  source.id = sha256(as_bytes(*text));
+  if (const auto promised = digest_in_name(config_name); !promised.empty() && promised != source.id) {
+    return fail(ErrorCode::kEifBuilding, "the configuration " + quote(config_name) + " has the digest " + source.id +
+                                             " instead of the one in its name; the archive is damaged");
+  }
+  NITRO_TRY(source.config, parse_document(*text, "the configuration " + quote(config_name)));
+
+  if (const auto* layers = array_at(*manifest, "Layers"); layers != nullptr) {
+    for (const auto& layer : *layers) {
+      const auto layer_name = layer.is_string() ? layer.get<std::string>() : std::string();
+      const Extent* file = index.find(layer_name);
+      if (file == nullptr) {
+        return fail(ErrorCode::kEifBuilding, "the layer " + quote(layer_name) + " that manifest.json names is missing");
+      }
+      // Unlike the configuration's, older engines' names of layers are digests of something else; the configuration has
+      // the layers'.
+      source.layers.push_back({*file, {}, quote(layer_name)});
+    }
+  }
+  if (const auto* tags = array_at(*manifest, "RepoTags"); tags != nullptr) {
+    for (const auto& tag : *tags) {
+      if (tag.is_string()) source.repository_tags.push_back(tag.get<std::string>());
+    }
+  }
+  return source;
+}
+
+Result<ImageSource> open_docker_archive(const Reference& reference) {
+  NITRO_TRY(auto file, open_extent(reference.path));
+  auto source = read_docker_archive(std::move(file), reference.name);
+  if (!source) return fail_within("docker archive " + quote(reference.path), std::move(source).error());
+  source->name = reference.path;
+  return source;
+}
+
+}  // namespace nitro::image

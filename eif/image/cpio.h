@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string_view>
+#include <vector>
+
+#include "eif/image/extent.h"
+#include "eif/image/tar.h"
+#include "nitro/byte_sink.h"
+
+namespace nitro::image {
+
+/// What a cpio header says of a member.
+struct CpioMember {
+  std::string_view name;
+  FileType type = FileType::kRegular;
+  std::uint32_t mode = 0;  ///< 07777
+  std::uint32_t uid = 0;
+  std::uint32_t gid = 0;
+  std::int64_t mtime = 0;  ///< seconds since 1970
+  std::uint64_t size_bytes = 0;
+  std::uint32_t device_major = 0;
+  std::uint32_t device_minor = 0;
+};
+
+/// Writes a cpio archive, new ASCII format ("newc", Linux: Documentation/driver-api/early-userspace/buffer-format.rst),
+/// with the values that linuxkit puts where the format leaves a choice, so that measurements are the same:
+/// - inode numbers count from 721; a folder has 2 links, everything else 1; the device of the archive is 3:1
+/// - the trailer continues the inode numbers, has 1 link and mode 0; the archive ends at a multiple of 512 bytes
+/// - a time before 1970 is a minus sign and the hexadecimal digits of its amount, to 8 characters
+///
+/// A member's content follows its header through write() or copy(), exactly size_bytes of it. The bytes leave through
+/// `sink` in pieces of up to 1 MiB; finish() sends what is left.
+class CpioWriter {
+ public:
+  /// `sink` is borrowed until finish().
+  explicit CpioWriter(const ByteSink& sink);
+
+  /// Errors: kEifBuilding for content the format cannot hold (4 GiB and more); those of the sink.
+  Result<void> begin(const CpioMember& member);
+  Result<void> write(std::span<const std::byte> bytes);
+  Result<void> copy(const Extent& content);
+  Result<void> finish();
+
+ private:
+  Result<void> pad(std::uint64_t multiple);
+  Result<void> flush();
+
+  const ByteSink& sink_;
+  std::vector<std::byte> buffer_;
+  std::size_t used_ = 0;
+  std::uint64_t length_ = 0;
+  std::uint32_t inode_ = 721;
+};
+
+}  // namespace nitro::image

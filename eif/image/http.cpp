@@ -1,0 +1,175 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "eif/image/http.h"
+
+#include <curl/curl.h>
+
+#include <algorithm>
+#include <array>
+#include <cctype>
+#include <memory>
+#include <optional>
+#include <span>
+
+#include "nitro/bytes.h"
+#include "nitro/version.h"
+
+namespace nitro::image {
+
+namespace {
+
+struct FreeHandle {
+  void operator()(CURL* handle) const { curl_easy_cleanup(handle); }
+};
+struct FreeList {
+  void operator()(curl_slist* list) const { curl_slist_free_all(list); }
+};
+
+// One request on its way. libcurl's callbacks get it as their context; our own errors are kept here, as they say more
+// than libcurl's.
+struct Exchange {
+  const HttpRequest& request;
+  CURL* handle;
+  HttpResponse response = {};
+  std::optional<Error> error = std::nullopt;
+  std::uint64_t uploaded = 0;
+};
+
+std::string_view trimmed(std::string_view text) {
+  constexpr std::string_view kBlank = " \t\r\n";
+  const auto first = text.find_first_not_of(kBlank);
+  if (first == std::string_view::npos) return {};
+  return text.substr(first, text.find_last_not_of(kBlank) - first + 1);
+}
+
+std::size_t on_header(char* bytes, std::size_t, std::size_t size, void* context) {
+  auto& exchange = *static_cast<Exchange*>(context);
+  const std::string_view line(bytes, size);
+  // Another status line: of a redirect's target, or after "100 Continue". What came before is history.
+  if (line.starts_with("HTTP/")) exchange.response.headers.clear();
+  if (const auto colon = line.find(':'); colon != std::string_view::npos) {
+    std::string name(line.substr(0, colon));
+    std::transform(name.begin(), name.end(), name.begin(),
+                   [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+    exchange.response.headers[name] = trimmed(line.substr(colon + 1));
+  }
+  return size;
+}
+
+std::size_t on_body(char* bytes, std::size_t, std::size_t size, void* context) {
+  auto& exchange = *static_cast<Exchange*>(context);
+  curl_easy_getinfo(exchange.handle, CURLINFO_RESPONSE_CODE, &exchange.response.status);
+  if (exchange.request.sink && exchange.response.success()) {
+    if (auto taken = exchange.request.sink(std::as_bytes(std::span(bytes, size))); !taken) {
+      exchange.error = std::move(taken).error();
+      return CURL_WRITEFUNC_ERROR;
+    }
+    return size;
+  }
+  if (exchange.response.body.size() + size > kMaxKeptBody) {
+    exchange.error =
+        Error(ErrorCode::kDockerImagePull, "the answer is longer than " + std::to_string(kMaxKeptBody) + " bytes");
+    return CURL_WRITEFUNC_ERROR;
+  }
+  exchange.response.body.append(bytes, size);
+  return size;
+}
+
+std::size_t on_upload(char* bytes, std::size_t, std::size_t size, void* context) {
+  auto& exchange = *static_cast<Exchange*>(context);
+  const Extent& upload = *exchange.request.upload;
+  const auto count = static_cast<std::size_t>(std::min<std::uint64_t>(size, upload.size_bytes - exchange.uploaded));
+  if (auto read = upload.read(exchange.uploaded, std::as_writable_bytes(std::span(bytes, count))); !read) {
+    exchange.error = std::move(read).error();
+    return CURL_READFUNC_ABORT;
+  }
+  exchange.uploaded += count;
+  return count;
+}
+
+}  // namespace
+
+std::string url_encoded(std::string_view text) {
+  std::string encoded;
+  for (const char c : text) {
+    const bool plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' ||
+                       c == '.' || c == '_' || c == '~';
+    if (plain) {
+      encoded += c;
+    } else {
+      encoded += '%' + to_hex(as_bytes(std::string_view(&c, 1)));
+    }
+  }
+  return encoded;
+}
+
+Result<HttpResponse> send(const HttpRequest& request) {
+  static const CURLcode ready = curl_global_init(CURL_GLOBAL_DEFAULT);
+  const std::unique_ptr<CURL, FreeHandle> handle(curl_easy_init());
+  if (ready != CURLE_OK || !handle) throw std::bad_alloc();
+  Exchange exchange{request, handle.get()};
+  CURL* const curl = handle.get();
+  std::array<char, CURL_ERROR_SIZE> reason{};
+  const std::string agent = "nitro-cli/" + std::string(kVersion);
+
+  std::unique_ptr<curl_slist, FreeList> headers;
+  const auto add_header = [&headers](const std::string& line) {
+    auto* const longer = curl_slist_append(headers.get(), line.c_str());
+    if (longer == nullptr) throw std::bad_alloc();
+    (void)headers.release();
+    headers.reset(longer);
+  };
+  for (const auto& line : request.headers) add_header(line);
+  add_header("Expect:");  // engines need not be asked before an upload
+
+  curl_easy_setopt(curl, CURLOPT_URL, request.url.c_str());
+  curl_easy_setopt(curl, CURLOPT_ERRORBUFFER, reason.data());
+  curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L);
+  curl_easy_setopt(curl, CURLOPT_USERAGENT, agent.c_str());
+  curl_easy_setopt(curl, CURLOPT_PROTOCOLS_STR, request.insecure_http ? "http,https" : "https");
+  curl_easy_setopt(curl, CURLOPT_REDIR_PROTOCOLS_STR, request.insecure_http ? "http,https" : "https");
+  curl_easy_setopt(curl, CURLOPT_FOLLOWLOCATION, request.follow_redirects ? 1L : 0L);
+  curl_easy_setopt(curl, CURLOPT_MAXREDIRS, 10L);
+  curl_easy_setopt(curl, CURLOPT_CONNECTTIMEOUT, static_cast<long>(request.connect_timeout_seconds));
+  if (request.stall_timeout_seconds > 0) {
+    curl_easy_setopt(curl, CURLOPT_LOW_SPEED_LIMIT, 1L);
+    curl_easy_setopt(curl, CURLOPT_LOW_SPEED_TIME, static_cast<long>(request.stall_timeout_seconds));
+  }
+  curl_easy_setopt(curl, CURLOPT_BUFFERSIZE, 256L << 10);
+  curl_easy_setopt(curl, CURLOPT_HEADERFUNCTION, on_header);
+  curl_easy_setopt(curl, CURLOPT_HEADERDATA, &exchange);
+  curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, on_body);
+  curl_easy_setopt(curl, CURLOPT_WRITEDATA, &exchange);
+  if (!request.unix_socket.empty()) {
+    curl_easy_setopt(curl, CURLOPT_UNIX_SOCKET_PATH, request.unix_socket.c_str());
+    curl_easy_setopt(curl, CURLOPT_PROXY, "");  // whatever http_proxy says
+  }
+  if (!request.ca_file.empty()) curl_easy_setopt(curl, CURLOPT_CAINFO, request.ca_file.c_str());
+  if (!request.client_certificate_file.empty()) {
+    curl_easy_setopt(curl, CURLOPT_SSLCERT, request.client_certificate_file.c_str());
+    curl_easy_setopt(curl, CURLOPT_SSLKEY, request.client_key_file.c_str());
+  }
+  if (request.method == "POST") {
+    curl_easy_setopt(curl, CURLOPT_POST, 1L);
+    if (request.upload != nullptr) {
+      curl_easy_setopt(curl, CURLOPT_READFUNCTION, on_upload);
+      curl_easy_setopt(curl, CURLOPT_READDATA, &exchange);
+      curl_easy_setopt(curl, CURLOPT_POSTFIELDSIZE_LARGE, static_cast<curl_off_t>(request.upload->size_bytes));
+    } else {
+      curl_easy_setopt(curl, CURLOPT_POSTFIELDS, request.body.c_str());
+      curl_easy_setopt(curl, CURLOPT_POSTFIELDSIZE_LARGE, static_cast<curl_off_t>(request.body.size()));
+    }
+  } else if (request.method != "GET") {
+    curl_easy_setopt(curl, CURLOPT_CUSTOMREQUEST, request.method.c_str());
+  }
+  curl_easy_setopt(curl, CURLOPT_HTTPHEADER, headers.get());
+
+  const CURLcode code = curl_easy_perform(curl);
+  if (exchange.error) return Failure(*exchange.error);
+  if (code != CURLE_OK) {
+    return fail(ErrorCode::kDockerImagePull, reason[0] != '\0' ? std::string(reason.data()) : curl_easy_strerror(code));
+  }
+  curl_easy_getinfo(curl, CURLINFO_RESPONSE_CODE, &exchange.response.status);
+  return std::move(exchange.response);
+}
+
+}  // namespace nitro::image

@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "eif/image/open.h"
+
+#include "eif/image/registry.h"
+#include "nitro/bytes.h"
+
+namespace nitro::image {
+
+namespace {
+
+Result<ImageSource> open_in_engine(const Engine& engine, const std::string& name, const Engine::Listener& listener) {
+  NITRO_TRY(const auto inspection, engine.inspect(name));
+  if (inspection) {
+    listener("Using the image that the engine at " + engine.address() + " has");
+  } else {
+    NITRO_CHECK(engine.pull(name, listener));
+  }
+  return engine.open(name);
+}
+
+}  // namespace
+
+Result<ImageSource> open_image(const Reference& reference, const SourceOptions& options,
+                               const Engine::Listener& listener) {
+  switch (reference.transport) {
+    case Transport::kDockerArchive:
+      return open_docker_archive(reference);
+    case Transport::kOci:
+      return open_oci_folder(reference, options);
+    case Transport::kOciArchive:
+      return open_oci_archive(reference, options);
+    case Transport::kRegistry:
+      return open_in_registry(reference.name, options, listener);
+    case Transport::kDaemon: {
+      NITRO_TRY(const auto engine, Engine::find());
+      return open_in_engine(engine, reference.name, listener);
+    }
+    case Transport::kUnspecified:
+      break;
+  }
+  const auto engine = Engine::find();
+  if (engine) return open_in_engine(*engine, reference.name, listener);
+  listener(engine.error().message() + "; asking the registry instead");
+  auto source = open_in_registry(reference.name, options, listener);
+  if (!source) {
+    return fail(source.error().code(), "image " + quote(reference.name) + ": " + engine.error().message() +
+                                           ", and the registry: " + source.error().message());
+  }
+  return source;
+}
+
+}  // namespace nitro::image

@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "eif/image/extent.h"
+#include "eif/image/tree.h"
+#include "nitro/byte_sink.h"
+
+namespace nitro::image {
+
+/// Two ramdisks make an enclave: the first starts it, the second is the user's. Their bytes are measured, so each
+/// function here gives the very bytes that the reference tool chain (linuxkit, fed by an engine's export of a
+/// container) gives for the same input.
+
+/// Writes the first one: dev/, init, and nsm.ko when there is one; all owned by root, 0755, dated kFixedTime.
+Result<void> write_bootstrap_ramdisk(const Extent& init, const std::optional<Extent>& nsm_module, const ByteSink& sink);
+
+/// Makes the files that an engine puts into every container it creates: mount points, /etc/hosts and its like, and the
+/// working folder of the image when that is missing. Errors: kEifBuilding, when a file is where the working folder
+/// belongs.
+Result<void> add_container_files(Tree& tree, std::string_view working_folder);
+
+/// Writes the second one: the files of the container below rootfs/, then the file `cmd` with a line for each word of
+/// the command and `env` with a line for each variable. `layers` are the (uncompressed) layers that the tree was made
+/// from, in its order.
+Result<void> write_customer_ramdisk(const Tree& tree, std::span<const Extent> layers,
+                                    std::span<const std::string> command, std::span<const std::string> environment,
+                                    const ByteSink& sink);
+
+}  // namespace nitro::image

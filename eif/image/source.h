@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "eif/image/extent.h"
+#include "eif/image/reference.h"
+#include "nitro/result.h"
+
+namespace nitro::image {
+
+/// A layer as its transport delivers it: a tar archive, compressed or not.
+struct LayerBlob {
+  Extent content;
+  std::string digest;  ///< of the bytes as delivered; empty when the transport promises none
+  std::string name;    ///< for messages
+};
+
+/// An image as every transport delivers it. Nothing is unpacked yet and no layer is verified; manifest and
+/// configuration are.
+struct ImageSource {
+  std::string name;                          ///< what the user asked for, for messages
+  std::string id;                            ///< digest of the configuration: "sha256:…"
+  nlohmann::ordered_json config;             ///< an object
+  std::vector<LayerBlob> layers;             ///< the lowest first
+  std::vector<std::string> repository_tags;  ///< "golden/tiny:1"; what the transport says the image is called
+  /// What an engine says of the image (GET /images/NAME/json); null for other transports.
+  nlohmann::ordered_json inspection;
+};
+
+/// Most bytes of a manifest, an index or a configuration (the registries' own limit), and most levels of nesting in
+/// them.
+inline constexpr std::size_t kMaxDocumentBytes = std::size_t{4} << 20;
+inline constexpr std::size_t kMaxDocumentDepth = 64;
+
+/// What every transport needs to know.
+struct SourceOptions {
+  std::string architecture;  ///< "amd64" or "arm64": which image of a multi-platform one is taken
+};
+
+/// Opens one kind of source each. Errors: kFileOperation for files that cannot be read, kDockerImagePull when there is
+/// no such image, kEifBuilding when what is there cannot be understood or has a wrong digest.
+Result<ImageSource> open_docker_archive(const Reference& reference);
+/// The same for an archive that is open already: an engine's answer, say.
+Result<ImageSource> read_docker_archive(Extent archive, const std::string& wanted_name);
+Result<ImageSource> open_oci_folder(const Reference& reference, const SourceOptions& options);
+Result<ImageSource> open_oci_archive(const Reference& reference, const SourceOptions& options);
+
+/// Parses a document of an image; `what` names it in messages. Errors: kEifBuilding.
+Result<nlohmann::ordered_json> parse_document(std::string_view text, std::string_view what);
+/// Reads a document from a blob. `digest` is verified unless empty. Errors: also those of reading.
+Result<nlohmann::ordered_json> read_document(const Extent& blob, std::string_view digest, std::string_view what);
+/// The value at `key`; nullptr when `json` is no object, or the value is missing or null.
+[[nodiscard]] const nlohmann::ordered_json* value_at(const nlohmann::ordered_json& json, std::string_view key);
+/// The array at `key`; nullptr when there is none.
+[[nodiscard]] const nlohmann::ordered_json* array_at(const nlohmann::ordered_json& json, std::string_view key);
+/// The string at `key` of the object `json`, or empty.
+[[nodiscard]] std::string text_at(const nlohmann::ordered_json& json, std::string_view key);
+
+}  // namespace nitro::image

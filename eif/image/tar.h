@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "eif/image/extent.h"
+
+namespace nitro::image {
+
+enum class FileType : std::uint8_t {
+  kRegular,
+  kDirectory,
+  kSymlink,
+  kCharDevice,
+  kBlockDevice,
+  kFifo,
+};
+
+/// One member of a tar archive.
+struct TarEntry {
+  enum class Kind : std::uint8_t {
+    kFile,         ///< `type` says of which kind
+    kHardLink,     ///< another name of `link_target`
+    kUnsupported,  ///< a type of member that means nothing to us; `type_flag` names it
+  };
+
+  Kind kind = Kind::kFile;
+  FileType type = FileType::kRegular;
+  char type_flag = '0';     ///< as in the archive
+  std::string name;         ///< as in the archive: may be absolute, hold "..", end in '/'
+  std::string link_target;  ///< of symbolic and hard links
+  std::uint32_t mode = 0;   ///< permission bits with set-id and sticky bits: 07777
+  std::uint32_t uid = 0;
+  std::uint32_t gid = 0;
+  std::int64_t mtime = 0;  ///< seconds since 1970, rounded down
+  std::uint32_t device_major = 0;
+  std::uint32_t device_minor = 0;
+  std::uint64_t size_bytes = 0;         ///< of the content; 0 for everything but regular files
+  std::uint64_t data_offset_bytes = 0;  ///< where the content starts in the archive
+};
+
+/// Most bytes of a member's name or link target (Linux: PATH_MAX) and of the extended headers of one member.
+inline constexpr std::size_t kMaxPathBytes = 4095;
+inline constexpr std::size_t kMaxExtendedHeaderBytes = std::size_t{1} << 20;
+
+/// Reads a tar archive: v7, ustar, pax (POSIX.1-2001) and GNU with its long names. Only headers are read; contents are
+/// skipped, and can be read through their offset later. That is why this is not libarchive, whose entries do not tell
+/// where their content lies.
+///
+/// The rules of doubtful cases are those of Go's archive/tar, with which container engines read layers: an archive ends
+/// at two zero blocks or at the end of the file on a block boundary; members without content (links, folders, devices)
+/// have none, whatever their size field says; an empty pax value means that the record is absent.
+class TarReader {
+ public:
+  explicit TarReader(Extent archive);
+
+  /// Reads the next member into `entry`. False at the end. Errors: kEifBuilding when this is no tar archive, it ends
+  /// inside a member, or a limit is exceeded; the message names the offset. Also those of reading.
+  Result<bool> next(TarEntry& entry);
+
+ private:
+  using Records = std::map<std::string, std::string, std::less<>>;
+
+  Result<std::span<const std::byte>> block_at(std::uint64_t offset_bytes);
+  Result<std::string> special_content(std::uint64_t size_bytes);
+  Result<void> parse_records(std::string_view text, Records& records) const;
+  Failure malformed(std::string_view reason) const;
+
+  Extent archive_;
+  std::uint64_t position_ = 0;       // of the next header
+  std::uint64_t header_offset_ = 0;  // of the header in work, for messages
+  std::vector<std::byte> window_;
+  std::uint64_t window_offset_ = 0;
+  std::size_t window_size_ = 0;
+};
+
+}  // namespace nitro::image

@@ -1,0 +1,175 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <set>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "eif/image/tar.h"
+#include "nitro/result.h"
+
+namespace nitro::image {
+
+/// The time that files get which no layer dates: folders implied by the names below them, and all that the ramdisks
+/// add. It is the constant of the tool that defines the ramdisk format (linuxkit: 18 April 2017, 16:30 UTC).
+inline constexpr std::int64_t kFixedTime = 1492533000;
+
+/// Most files an image may hold, and most bytes of their names and link targets together: what keeps a hostile image
+/// from eating all memory. Real images stay far below (a full Debian desktop: 300 000 files).
+inline constexpr std::size_t kMaxFiles = std::size_t{1} << 22;
+inline constexpr std::size_t kMaxNameBytes = std::size_t{1} << 30;
+
+/// One file as all its names share it.
+struct Inode {
+  FileType type = FileType::kRegular;
+  std::uint16_t mode = 0;  ///< 07777
+  std::uint32_t links = 0;
+  std::uint32_t uid = 0;
+  std::uint32_t gid = 0;
+  std::int64_t mtime = 0;        ///< seconds since 1970
+  std::uint64_t size_bytes = 0;  ///< of a regular file's content, of a symbolic link's text
+  std::uint64_t data_offset_bytes =
+      0;  ///< regular file: of its content in the layer; symbolic link: of its text among the names
+  std::uint32_t device_major = 0;
+  std::uint32_t device_minor = 0;
+  std::uint32_t layer = 0;  ///< index of the layer that holds the content
+};
+
+/// The file system of an image: its layers, merged. Holds names and attributes only; contents stay in the layers.
+/// Memory: some 150 bytes a file.
+///
+/// The rules are those of Docker's engine unpacking layers into a folder of its own (pkg/archive of moby, as run in a
+/// chroot), because an image's files are what the engine makes of them:
+/// - names are cleaned first ("a/../b", "./b", "/b" and "../b" are all "b"); nothing lies outside of the root
+/// - missing folders above an entry are made; symbolic links above it are followed, inside the root, and must lead to a
+/// folder
+/// - an entry replaces what has its name, unless both are folders: then the older one's content stays
+/// - ".wh.NAME" removes NAME, ".wh..wh..opq" removes all of its folder that this layer has not brought so far
+/// - a hard link's entry changes owner, mode and time of the file it links to
+///
+/// One thread at a time.
+class Tree {
+ public:
+  Tree();
+  Tree(const Tree&) = delete;
+  Tree& operator=(const Tree&) = delete;
+
+  /// Starts a layer; entries applied from now on belong to it. Returns its index.
+  std::uint32_t begin_layer();
+  /// Errors: kEifBuilding, naming the entry: the engine would refuse it too, or a limit is exceeded.
+  Result<void> apply(const TarEntry& entry);
+
+  // What creating a container from the image does. Paths are absolute or relative to the root; symbolic links above the
+  // last name are followed.
+  enum class Lookup { kFollow, kNoFollow };
+  /// The file at `path`, or nullptr.
+  [[nodiscard]] const Inode* find(std::string_view path, Lookup lookup) const;
+  /// Removes the file at `path` if there is one and it is no folder.
+  void unlink(std::string_view path);
+  /// Makes the folder `path` and all missing ones above it (0755, root, kFixedTime). Errors: kEifBuilding when a file
+  /// is in the way.
+  Result<void> make_directories(std::string_view path);
+  /// Errors: kEifBuilding when the folder above is missing or the name is taken.
+  Result<void> add_empty_file(std::string_view path, std::uint16_t mode);
+  Result<void> add_symlink(std::string_view path, std::string_view target);
+
+  struct Visit {
+    std::string_view path;  ///< relative, without a slash at its ends
+    const Inode& inode;
+    std::string_view link_target;  ///< text of a symbolic link
+    std::string_view first_name;   ///< not empty: another name of the file that `first_name` was visited under
+  };
+  /// Visits everything but the root: folders before their content, names of a folder in the order of their bytes.
+  Result<void> walk(const std::function<Result<void>(const Visit&)>& visit) const;
+
+  [[nodiscard]] std::size_t file_count() const { return names_in_order_.size(); }
+
+ private:
+  using NodeId = std::uint32_t;
+  using InodeId = std::uint32_t;
+  static constexpr NodeId kRoot = 0;
+  static constexpr NodeId kNone = ~NodeId{0};
+  static constexpr std::uint32_t kNoLayer = ~std::uint32_t{0};
+
+  struct Node {
+    NodeId parent;
+    InodeId inode;
+    std::uint64_t name_offset;
+    std::uint16_t name_size;
+    std::uint16_t path_size;  // of the whole path, bytes
+    std::uint32_t layer;      // the layer whose entry made or changed this name; kNoLayer: none did
+  };
+  struct Key {
+    NodeId parent;
+    std::string_view name;
+  };
+  struct ByParentAndName {
+    using is_transparent = void;
+    const Tree* tree;
+    bool operator()(NodeId a, NodeId b) const { return less(tree->key(a), tree->key(b)); }
+    bool operator()(const Key& a, NodeId b) const { return less(a, tree->key(b)); }
+    bool operator()(NodeId a, const Key& b) const { return less(tree->key(a), b); }
+    static bool less(const Key& a, const Key& b) {
+      return a.parent != b.parent ? a.parent < b.parent : a.name < b.name;
+    }
+  };
+  using Components = std::vector<std::string_view>;
+
+  [[nodiscard]] Key key(NodeId id) const { return {nodes_[id].parent, name(id)}; }
+  [[nodiscard]] std::string_view name(NodeId id) const {
+    return std::string_view(names_).substr(nodes_[id].name_offset, nodes_[id].name_size);
+  }
+  [[nodiscard]] std::string_view symlink_text(const Inode& inode) const {
+    return std::string_view(names_).substr(inode.data_offset_bytes, inode.size_bytes);
+  }
+  [[nodiscard]] Inode& inode_of(NodeId id) { return inodes_[nodes_[id].inode]; }
+  [[nodiscard]] const Inode& inode_of(NodeId id) const { return inodes_[nodes_[id].inode]; }
+  [[nodiscard]] bool is_directory(NodeId id) const { return inode_of(id).type == FileType::kDirectory; }
+  [[nodiscard]] NodeId child(NodeId parent, std::string_view child_name) const;
+  [[nodiscard]] std::string path_of(NodeId id) const;
+
+  // Why something cannot be done, in words that follow the name of the entry.
+  using Reason = std::string;
+  template <class T>
+  using Try = tl::expected<T, Reason>;
+  // How far a walk from the root got: all components (used == their number), or to `node`, which lacks the next one.
+  struct Walk {
+    NodeId node;
+    std::size_t used;
+  };
+  [[nodiscard]] Try<Walk> walk_to(const Components& components) const;
+  [[nodiscard]] Try<NodeId> follow(NodeId from, std::string_view path, int& links) const;
+  [[nodiscard]] Try<NodeId> directory(const Components& components) const;
+  Try<NodeId> directory_or_make(const Components& components, std::uint32_t layer);
+  Try<NodeId> add_name(NodeId parent, std::string_view child_name, InodeId inode, std::uint32_t layer);
+  Try<InodeId> add_inode(const Inode& inode);
+  Try<InodeId> add_symlink_inode(Inode inode, std::string_view target);
+  Try<NodeId> add_file(std::string_view path, const Inode& inode, std::string_view target);
+  Try<std::uint64_t> add_text(std::string_view text);
+  void remove(NodeId id);
+  void remove_older(NodeId directory_id);
+
+  Try<void> apply_named(const TarEntry& entry);
+  Try<void> apply_white_out(const Components& parents, std::string_view hidden);
+  Try<void> apply_opaque(const Components& parents);
+  Try<void> apply_file(const TarEntry& entry, const Components& parents, std::string_view base);
+  Try<void> apply_hard_link(const TarEntry& entry, NodeId parent, std::string_view base);
+
+  std::string names_;
+  std::vector<Node> nodes_;
+  std::vector<Inode> inodes_;
+  std::set<NodeId, ByParentAndName> names_in_order_;  // without the root
+  std::uint32_t layer_ = 0;
+  std::map<std::string, TarEntry, std::less<>> aufs_links_;  // of this layer
+  // The last folder found for an entry, as neighbours mostly share it. Emptied when anything is removed.
+  std::string last_directory_path_;
+  NodeId last_directory_ = kNone;
+};
+
+}  // namespace nitro::image
