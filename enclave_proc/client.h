@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <sys/types.h>
+
+#include <chrono>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "enclave_proc/protocol.h"
+#include "nitro/fd.h"
+
+/// The command line's end of the socket of enclave processes. Any number of processes is asked at the same time, and
+/// all of them together get one time limit: stuck ones do not add up.
+namespace nitro::proc {
+
+/// A connection to one enclave process.
+struct Connection {
+  Fd socket;         ///< blocking; invalid when the process takes no more connections
+  std::string path;  ///< of its socket; empty for the process that run-enclave just started
+};
+
+/// The time in which processes have to answer what they know already.
+inline constexpr std::chrono::milliseconds kAnswerTimeout(3000);
+/// The time in which processes have to end their enclaves: memory of many GiB takes its time to be given back.
+inline constexpr std::chrono::milliseconds kTerminateTimeout(120000);
+
+/// Connects to every enclave process that has a socket in `folders`. Sockets behind which nobody listens any more are
+/// removed, and so are the folders that local enclaves left behind; sockets that this user may not connect to are
+/// passed over. Sorted by path. Errors: kReadFromDisk when a folder cannot be read.
+Result<std::vector<Connection>> connect_to_all(const std::vector<std::string>& folders);
+/// Connects to the process of the enclave with this ID. Errors: kSocket when there is none.
+Result<Connection> connect_to(const std::string& enclave_id, const std::vector<std::string>& folders);
+
+/// What came back from one process.
+struct Answer {
+  std::string path;
+  bool complete = false;               ///< it closed the connection in time, and everything before was well-formed
+  std::string standard_output;         ///< the texts of all StdOutMessage
+  std::string standard_error;          ///< the texts of all StdErrMessage
+  std::optional<std::int32_t> status;  ///< nothing: no status came
+  std::optional<pid_t> process;        ///< who answered
+};
+
+/// Sends `request` (encoded messages, one after the other) to all connections and collects the replies until each
+/// process closes its end. `expects_confirmation`: the replies start with kConfirmation. Answers come in the order of
+/// the connections. Errors: kEpoll; a process that fails is an incomplete answer.
+Result<std::vector<Answer>> ask_all(std::vector<Connection> connections, const std::string& request,
+                                    bool expects_confirmation, std::chrono::milliseconds timeout);
+
+/// Sends `command` and returns the bare number that comes back. Errors: kSocket.
+Result<std::uint64_t> ask_number(Connection connection, Command command);
+
+/// The names of all enclaves that answer.
+Result<std::vector<std::string>> enclave_names(const std::vector<std::string>& folders);
+/// The ID of the one enclave with this name. Errors: kEnclaveNaming when there is none, or more than one.
+Result<std::string> id_of(const std::string& name, const std::vector<std::string>& folders);
+
+/// Waits until `process` has ended, at most `timeout`. True when it has.
+bool wait_for_end(pid_t process, std::chrono::milliseconds timeout);
+
+}  // namespace nitro::proc

@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <chrono>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "enclave_proc/protocol.h"
+#include "nitro/event_loop.h"
+#include "nitro/unix_socket.h"
+
+namespace nitro::proc {
+
+/// What the control server answers from; called on the loop's thread.
+struct ControlHandlers {
+  std::string enclave_name;
+  std::string enclave_id;
+  std::uint64_t enclave_cid = 0;
+  std::uint64_t enclave_flags = 0;
+  /// The JSON text of a description.
+  std::function<std::string(bool with_metadata)> describe;
+  /// Ends the enclave and returns what the client is told, in order.
+  std::function<std::vector<Reply>()> terminate;
+  /// After the replies to a terminate command have been sent.
+  std::function<void()> on_terminated;
+};
+
+/// Serves the socket of an enclave process. The owner of the process and root may do everything; others may only ask
+/// (as SO_PEERCRED tells who they are). Any number of clients may misbehave: each has bounded memory, a limited time
+/// for its whole visit, and there is a bound to how many are served at once; the oldest has to go for a new one.
+class ControlServer {
+ public:
+  static constexpr std::size_t kMaxClients = 256;
+  static constexpr std::chrono::seconds kVisitLimit{10};
+
+  /// Starts to listen at `path` (mode 0766: who may do what is decided per command). The loop must outlive the server.
+  /// Errors: kSocket, kEpoll.
+  static Result<std::unique_ptr<ControlServer>> start(EventLoop& loop, const std::string& path,
+                                                      ControlHandlers handlers);
+  ~ControlServer();
+
+  /// Accepts no more clients and removes the socket's name; clients that are being served stay.
+  void stop_listening();
+
+ private:
+  class Client;
+
+  ControlServer(EventLoop& loop, ControlHandlers handlers);
+  void watch_listener();
+  void accept_all();
+  void drop(const Client* client);
+
+  EventLoop& loop_;
+  ControlHandlers handlers_;
+  UnixListener listener_;
+  EventLoop::Watch accept_watch_;
+  EventLoop::Watch accept_pause_;
+  EventLoop::Watch sweep_timer_;
+  std::vector<std::unique_ptr<Client>> clients_;  // oldest first
+};
+
+}  // namespace nitro::proc

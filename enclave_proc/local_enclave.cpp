@@ -1,0 +1,165 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "enclave_proc/local_enclave.h"
+
+#include <fmt/format.h>
+#include <sys/resource.h>
+#include <sys/sysinfo.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <random>
+#include <set>
+
+#include "enclave_proc/claim.h"
+#include "enclave_proc/enclave_id.h"
+#include "enclave_proc/local/local_machine.h"
+
+namespace nitro::proc {
+namespace {
+
+/// The CIDs that are tried when the user names none; more enclaves do not fit on a machine.
+constexpr std::uint64_t kLastAutomaticCid = kFirstEnclaveCid + 65536;
+
+Result<std::vector<std::uint32_t>> choose_cpus(const RunRequest& request) {
+  const auto online = static_cast<std::uint32_t>(std::max(1L, ::sysconf(_SC_NPROCESSORS_ONLN)));
+  if (!request.cpu_ids.empty()) {
+    std::set<std::uint32_t> seen;
+    for (const std::uint32_t id : request.cpu_ids) {
+      if (!seen.insert(id).second)
+        return fail(ErrorCode::kInvalidCpuConfiguration, fmt::format("CPU {} is named twice", id));
+      if (id >= online) {
+        return fail(ErrorCode::kNoSuchCpuInPool,
+                    fmt::format("CPU {} is not one of this machine's: 0 to {}", id, online - 1));
+      }
+    }
+    return request.cpu_ids;
+  }
+  const std::uint32_t count = request.cpu_count.value_or(1);
+  if (count > online) {
+    return fail(ErrorCode::kInsufficientCpus, fmt::format("{} CPUs are asked for, this machine has {}", count, online));
+  }
+  // Virtual CPUs are not bound to those of the machine; the numbers only tell how many there are.
+  std::vector<std::uint32_t> ids(count);
+  for (std::uint32_t i = 0; i < count; ++i) ids[i] = i;
+  return ids;
+}
+
+Result<void> check_memory(MemorySize memory) {
+  struct sysinfo info {};
+  if (::sysinfo(&info) != 0)
+    return fail_errno(ErrorCode::kInsufficientMemoryAvailable, "asking how much memory there is");
+  const auto total = MemorySize::from_bytes(static_cast<std::uint64_t>(info.totalram) * info.mem_unit);
+  if (memory > total) {
+    return fail(ErrorCode::kInsufficientMemoryAvailable,
+                fmt::format("{} MiB are asked for, this machine has {} MiB", memory.mib(), total.mib()));
+  }
+  return {};
+}
+
+/// Each vsock connection takes two descriptors, and the usual soft limit of 1024 is meant for select(2).
+void raise_descriptor_limit() {
+  rlimit limit{};
+  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
+  limit.rlim_cur = limit.rlim_max;
+  ::setrlimit(RLIMIT_NOFILE, &limit);
+}
+
+/// A number with 16 hexadecimal digits, as the driver gives them.
+std::uint64_t random_slot() {
+  std::random_device random;
+  return (std::uint64_t{random()} << 32 | random()) | std::uint64_t{1} << 60;
+}
+
+class LocalEnclave final : public Machine {
+ public:
+  LocalEnclave(const RunRequest& request, eif::Reader image, std::string sockets_folder,
+               std::vector<std::uint32_t> cpu_ids)
+      : request_(request),
+        image_(std::move(image)),
+        sockets_folder_(std::move(sockets_folder)),
+        cpu_ids_(std::move(cpu_ids)) {}
+
+  Result<EnclaveResources> start(EventLoop& loop, MachineEvents events) override {
+    EnclaveResources resources{
+        .slot_uid = random_slot(), .enclave_cid = 0, .cpu_ids = cpu_ids_, .memory = request_.memory};
+    NITRO_TRY(resources.enclave_cid, take_cid());
+    raise_descriptor_limit();
+    const std::string id = enclave_id(resources.slot_uid);
+    LocalMachineSettings settings;
+    NITRO_TRY(settings.image, boot_sections());
+    settings.memory = request_.memory;
+    settings.cpu_count = static_cast<unsigned>(cpu_ids_.size());
+    settings.cid = resources.enclave_cid;
+    settings.name = request_.enclave_name;
+    settings.enclave_id = id;
+    settings.folder = sockets_folder_ + "/" + local_folder_name(id);
+    settings.debug_mode = request_.debug_mode;
+    NITRO_TRY(settings.qemu, probe_qemu());
+    NITRO_TRY(machine_, LocalMachine::start(loop, settings,
+                                            {.on_heartbeat = std::move(events.on_heartbeat),
+                                             .on_end = [on_end = std::move(events.on_end)](ExitStatus status) {
+                                               on_end(fmt::format("its machine {}", status.to_string()));
+                                             }}));
+    return resources;
+  }
+
+  [[nodiscard]] std::chrono::milliseconds boot_timeout() const override {
+    return boot_timeout_for(image_.file_size_bytes(), request_.memory.bytes());
+  }
+
+  Result<void> stop() override {
+    machine_.reset();
+    cid_claim_.reset();
+    return {};
+  }
+
+  [[nodiscard]] std::string last_words() const override { return machine_ ? machine_->last_words() : std::string(); }
+
+ private:
+  Result<std::uint64_t> take_cid() {
+    if (request_.enclave_cid) {
+      NITRO_TRY(cid_claim_, claim("cid", std::to_string(*request_.enclave_cid)));
+      if (cid_claim_) return *request_.enclave_cid;
+      return fail(ErrorCode::kIoctlEnclaveStart, fmt::format("another enclave has the CID {}", *request_.enclave_cid));
+    }
+    for (std::uint64_t cid = kFirstEnclaveCid; cid <= kLastAutomaticCid; ++cid) {
+      NITRO_TRY(cid_claim_, claim("cid", std::to_string(cid)));
+      if (cid_claim_) return cid;
+    }
+    return fail(ErrorCode::kIoctlEnclaveStart,
+                fmt::format("all CIDs from {} to {} are taken", kFirstEnclaveCid, kLastAutomaticCid));
+  }
+
+  Result<BootSections> boot_sections() {
+    const auto range = [](const eif::Section& section) {
+      return BootSections::Range{.offset = section.offset_bytes, .size = section.size_bytes};
+    };
+    BootSections sections;
+    sections.fd = image_.fd();
+    NITRO_TRY(sections.command_line, image_.command_line());
+    for (const eif::Section& section : image_.sections()) {
+      if (section.type == eif::SectionType::kKernel) sections.kernel = range(section);
+      if (section.type == eif::SectionType::kRamdisk) sections.ramdisks.push_back(range(section));
+    }
+    return sections;
+  }
+
+  RunRequest request_;
+  eif::Reader image_;
+  std::string sockets_folder_;
+  std::vector<std::uint32_t> cpu_ids_;
+  Fd cid_claim_;
+  std::unique_ptr<LocalMachine> machine_;
+};
+
+}  // namespace
+
+Result<std::unique_ptr<Machine>> make_local_enclave(const RunRequest& request, eif::Reader image,
+                                                    const std::string& sockets_folder) {
+  NITRO_TRY(auto cpu_ids, choose_cpus(request));
+  NITRO_CHECK(check_memory(request.memory));
+  return std::unique_ptr<Machine>(
+      std::make_unique<LocalEnclave>(request, std::move(image), sockets_folder, std::move(cpu_ids)));
+}
+
+}  // namespace nitro::proc

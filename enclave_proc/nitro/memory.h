@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <vector>
+
+#include "nitro/mapping.h"
+#include "nitro/memory_size.h"
+
+namespace nitro::proc {
+
+/// The memory of one enclave, in huge pages of this process. Owns the mappings, one for each page, largest first: the
+/// enclave's memory is made of them in this order.
+class EnclaveMemory {
+ public:
+  EnclaveMemory() = default;
+
+  /// Takes at least `wanted`, from the free huge pages of this machine. Large pages that fit into what is wanted come
+  /// first; what then remains is taken from the smallest pages that are free, so that little is wasted; pages that turn
+  /// out not to be needed are given back. With `only_pages_of` nothing else is tried: one of page_sizes().
+  /// Errors: kInsufficientMemoryAvailable, nothing is kept; kNoSuchHugepageFlag.
+  static Result<EnclaveMemory> allocate(MemorySize wanted, std::optional<MemorySize> only_pages_of = std::nullopt);
+
+  /// Sizes of huge pages that are tried, largest first; a machine has only some of them.
+  [[nodiscard]] static std::vector<MemorySize> page_sizes();
+
+  /// Copies `size_bytes` of the file `fd`, from its start, to `offset_bytes` of the enclave's memory. Errors:
+  /// kMemoryOverflow when they do not fit, kEifParsing when the file cannot be read or is shorter.
+  Result<void> load_image(int fd, std::uint64_t size_bytes, std::uint64_t offset_bytes);
+
+  [[nodiscard]] std::span<const Mapping> regions() const { return regions_; }
+  [[nodiscard]] MemorySize size() const;
+
+ private:
+  std::vector<Mapping> regions_;
+};
+
+}  // namespace nitro::proc

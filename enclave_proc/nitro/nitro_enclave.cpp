@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "enclave_proc/nitro/nitro_enclave.h"
+
+#include <fcntl.h>
+#include <sys/epoll.h>
+
+#include <utility>
+
+#include "enclave_proc/nitro/cpu_pool.h"
+#include "enclave_proc/nitro/device.h"
+#include "enclave_proc/nitro/heartbeat.h"
+#include "enclave_proc/nitro/memory.h"
+#include "nitro/eif/reader.h"
+
+namespace nitro::proc {
+namespace {
+
+class NitroEnclave final : public Machine {
+ public:
+  NitroEnclave(const RunRequest& request, eif::Reader image, EnclaveSlot slot)
+      : request_(request), image_(std::move(image)), slot_(std::move(slot)) {}
+  NitroEnclave(const NitroEnclave&) = delete;
+  NitroEnclave& operator=(const NitroEnclave&) = delete;
+  ~NitroEnclave() override { release(); }
+
+  Result<EnclaveResources> start(EventLoop& loop, MachineEvents events) override {
+    events_ = std::move(events);
+    auto resources = take_and_start(loop);
+    if (!resources) release();
+    return resources;
+  }
+
+  [[nodiscard]] std::chrono::milliseconds boot_timeout() const override {
+    return boot_timeout_for(image_.file_size_bytes(), memory_.size().bytes());
+  }
+
+  Result<void> stop() override {
+    release();
+    return {};
+  }
+
+ private:
+  Result<EnclaveResources> take_and_start(EventLoop& loop) {
+    EnclaveResources resources;
+    resources.slot_uid = slot_.uid();
+    NITRO_CHECK(add_memory());
+    resources.memory = memory_.size();
+    NITRO_TRY(resources.cpu_ids, add_cpus());
+    NITRO_TRY(Fd listener, Heartbeat::listen());
+    NITRO_TRY(resources.enclave_cid, slot_.start(request_.enclave_cid.value_or(0), request_.debug_mode));
+    // The driver reports the end as a hang-up, and goes on doing so: nothing is missed between its start and this.
+    NITRO_TRY(end_watch_, loop.watch_fd(slot_.fd(), 0, [this](std::uint32_t) {
+      ended("the hypervisor reports that it has stopped");
+    }));
+    NITRO_TRY(heartbeat_, Heartbeat::wait(loop, std::move(listener),
+                                          {.on_beat = [this] { events_.on_heartbeat(); },
+                                           .on_failure = [this](const std::string& reason) { ended(reason); }}));
+    return resources;
+  }
+
+  Result<void> add_memory() {
+    NITRO_TRY(memory_, EnclaveMemory::allocate(request_.memory, request_.hugepage_size));
+    NITRO_TRY(const std::uint64_t offset, slot_.image_offset());
+    if (auto loaded = memory_.load_image(image_.fd(), image_.file_size_bytes(), offset); !loaded)
+      return fail_within("copying the image into the enclave's memory", std::move(loaded).error());
+    for (const Mapping& region : memory_.regions()) NITRO_CHECK(slot_.add_memory(region.bytes()));
+    return {};
+  }
+
+  Result<std::vector<std::uint32_t>> add_cpus() {
+    std::vector<std::uint32_t> wanted = request_.cpu_ids;
+    if (wanted.empty()) wanted.assign(request_.cpu_count.value_or(1), kAnyCpu);
+    std::vector<std::uint32_t> given;
+    for (const std::uint32_t id : wanted) {
+      NITRO_TRY(const std::uint32_t cpu, slot_.add_cpu(id));
+      given.push_back(cpu);
+    }
+    return given;
+  }
+
+  /// The first end counts; the descriptor would report it again and again.
+  void ended(const std::string& reason) {
+    end_watch_.cancel();
+    heartbeat_.reset();
+    events_.on_end(reason);
+  }
+
+  /// The driver's references to the pages go with the slot, so the slot goes first.
+  void release() {
+    heartbeat_.reset();
+    end_watch_.cancel();
+    slot_ = EnclaveSlot();
+    memory_ = EnclaveMemory();
+  }
+
+  RunRequest request_;
+  eif::Reader image_;
+  MachineEvents events_;
+  EnclaveMemory memory_;
+  EnclaveSlot slot_;
+  std::unique_ptr<Heartbeat> heartbeat_;
+  EventLoop::Watch end_watch_;
+};
+
+}  // namespace
+
+Result<std::unique_ptr<Machine>> make_nitro_enclave(const RunRequest& request, const KernelFiles& files) {
+  NITRO_TRY(Fd file, open_file(request.eif_path, O_RDONLY));
+  NITRO_TRY(const CpuPool pool, CpuPool::read(files));
+  NITRO_CHECK(pool.check(request));
+  NITRO_TRY(const std::uint64_t eif_bytes, file_size(file.get()));
+  NITRO_CHECK(check_memory_for_image(request.memory, eif_bytes));
+  NITRO_TRY(EnclaveSlot slot, EnclaveSlot::create(files));
+  auto image = eif::Reader::open(std::move(file), request.eif_path);
+  if (!image) return Failure(std::move(image).error().as(ErrorCode::kSignatureChecker));
+  return std::unique_ptr<Machine>(std::make_unique<NitroEnclave>(request, std::move(*image), std::move(slot)));
+}
+
+}  // namespace nitro::proc

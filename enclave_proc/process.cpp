@@ -1,0 +1,358 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "enclave_proc/process.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <spdlog/spdlog.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/inotify.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <csignal>
+#include <cstring>
+#include <exception>
+#include <memory>
+#include <optional>
+#include <thread>
+
+#include "enclave_proc/backend.h"
+#include "enclave_proc/control_server.h"
+#include "enclave_proc/description.h"
+#include "enclave_proc/enclave_id.h"
+#include "enclave_proc/protocol.h"
+#include "nitro/bytes.h"
+#include "nitro/directories.h"
+#include "nitro/error_report.h"
+#include "nitro/log.h"
+#include "nitro/unix_socket.h"
+
+namespace nitro::proc {
+namespace {
+
+constexpr const char* kAction = "Run Enclave";
+/// How long a client that ended the enclave may take to read what it is told, before the process ends all the same.
+constexpr std::chrono::seconds kFarewellLimit(2);
+
+/// Measures the image on a thread of its own while the enclave boots. The result is announced through an eventfd.
+class ImageDescriber {
+ public:
+  static Result<std::unique_ptr<ImageDescriber>> start(std::string eif_path) {
+    Fd done(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+    if (!done) return fail_errno(ErrorCode::kEpoll, "creating an event descriptor");
+    return std::unique_ptr<ImageDescriber>(new ImageDescriber(std::move(eif_path), std::move(done)));
+  }
+
+  /// Readable once the result is there.
+  [[nodiscard]] int fd() const { return done_.get(); }
+  /// To be called once, after fd() has become readable.
+  Result<eif::Description> take() {
+    thread_.join();
+    return std::move(*result_);
+  }
+
+ private:
+  ImageDescriber(std::string eif_path, Fd done)
+      : done_(std::move(done)), thread_([this, path = std::move(eif_path)] {
+          result_.emplace(eif::describe(path));
+          const std::uint64_t one = 1;
+          [[maybe_unused]] const ssize_t ignored = ::write(done_.get(), &one, sizeof one);
+        }) {}
+
+  Fd done_;
+  std::optional<Result<eif::Description>> result_;  // written by the thread, read after it has been joined
+  std::jthread thread_;
+};
+
+/// The process behind one enclave, from its start to its end. One event loop, and a thread that measures the image.
+class EnclaveProcess {
+ public:
+  EnclaveProcess(RunRequest request, Fd command_line, Log log, std::string logs_folder)
+      : request_(std::move(request)),
+        command_line_(std::move(command_line)),
+        log_(std::move(log)),
+        logs_folder_(std::move(logs_folder)) {}
+
+  /// Returns the exit status of the process.
+  int run() {
+    auto result = start();
+    if (result) result = loop_->run();
+    if (!result && !error_) error_ = std::move(result).error();
+    return finish();
+  }
+
+ private:
+  Result<void> start() {
+    NITRO_CHECK(block_signals({SIGINT, SIGQUIT, SIGTERM, SIGHUP, SIGPIPE}));
+    NITRO_TRY(loop_, EventLoop::create());
+    NITRO_TRY(signal_watch_, loop_->watch_signals({SIGINT, SIGQUIT, SIGTERM, SIGHUP}, [this](int signal) {
+      SPDLOG_LOGGER_WARN(&*log_, "received signal {} ({}): ending the enclave", signal, ::strsignal(signal));
+      if (state_ != EnclaveState::kRunning) {
+        fail_start(Error(ErrorCode::kEnclaveBoot,
+                         fmt::format("the enclave process received signal {} ({})", signal, ::strsignal(signal))));
+      }
+      loop_->stop();
+    }));
+    NITRO_TRY(command_line_watch_, loop_->watch_fd(command_line_.get(), EPOLLRDHUP, [this](std::uint32_t) {
+      SPDLOG_LOGGER_WARN(&*log_, "the command that asked for the enclave is gone: nothing is started");
+      abandoned_ = true;
+      loop_->stop();
+    }));
+    NITRO_TRY(folder_, sockets_folder_for_new_enclave());
+    NITRO_TRY(machine_, make_machine(request_, folder_));
+    NITRO_TRY(describer_, ImageDescriber::start(request_.eif_path));
+    NITRO_TRY(describer_watch_, loop_->watch_fd(describer_->fd(), EPOLLIN, [this](std::uint32_t) { on_described(); }));
+    tell(StdErrMessage{"Start allocating memory...\n"});
+    NITRO_TRY(auto resources,
+              machine_->start(*loop_, {.on_heartbeat = [this] { on_heartbeat(); },
+                                       .on_end = [this](const std::string& reason) { on_end(reason); }}));
+    enclave_ = {.name = request_.enclave_name,
+                .id = enclave_id(resources.slot_uid),
+                .process = ::getpid(),
+                .resources = std::move(resources),
+                .debug_mode = request_.debug_mode};
+    log_.set_id(fmt::format("enc-{:x}:{}", enclave_.resources.slot_uid, ::getpid()));
+    SPDLOG_LOGGER_INFO(&*log_, "started enclave {} from {}", enclave_.id, quote(request_.eif_path));
+    tell(StdErrMessage{fmt::format("Started enclave with enclave-cid: {}, memory: {} MiB, cpu-ids: [{}]\n",
+                                   enclave_.resources.enclave_cid, enclave_.resources.memory.mib(),
+                                   fmt::join(enclave_.resources.cpu_ids, ", "))});
+    const auto timeout = machine_->boot_timeout();
+    NITRO_TRY(boot_timer_, loop_->watch_timer(timeout, [this, timeout] {
+      end_boot(fmt::format("the enclave did not tell within {} s that it has booted", timeout.count() / 1000));
+    }));
+    return {};
+  }
+
+  void on_heartbeat() {
+    SPDLOG_LOGGER_INFO(&*log_, "the enclave has booted");
+    boot_timer_.cancel();
+    booted_ = true;
+    become_running();
+  }
+
+  void on_described() {
+    describer_watch_.cancel();
+    auto description = describer_->take();
+    describer_.reset();
+    if (!description) return fail_start(std::move(description).error().as(ErrorCode::kSignatureChecker));
+    if (!description->crc_ok) {
+      return fail_start(
+          Error(ErrorCode::kSignatureChecker,
+                fmt::format("the content of {} does not have the checksum that its header names: the file is damaged",
+                            quote(request_.eif_path))));
+    }
+    if (description->signature) {
+      if (auto usable = eif::require_usable(description->signature->check); !usable)
+        return fail_start(std::move(usable).error());
+      if (!description->signature->covers_image) {
+        return fail_start(Error(ErrorCode::kSignatureChecker,
+                                fmt::format("the signature in {} is for another image", quote(request_.eif_path))));
+      }
+    }
+    image_ = std::move(*description);
+    become_running();
+  }
+
+  /// Once the enclave has booted and its image is known to be whole.
+  void become_running() {
+    if (!booted_ || !image_) return;
+    auto server = ControlServer::start(*loop_, folder_ + "/" + socket_name(enclave_.id).value(), handlers());
+    if (!server) return fail_start(std::move(server).error());
+    server_ = std::move(*server);
+    auto watched = watch_socket_file();
+    if (!watched) return fail_start(std::move(watched).error());
+    state_ = EnclaveState::kRunning;
+    tell(StdOutMessage{pretty(run_info(enclave_)) + "\n"});
+    tell(StatusReply{0});
+    command_line_watch_.cancel();
+    command_line_.reset();
+    if (abandoned_) loop_->stop();
+  }
+
+  ControlHandlers handlers() {
+    return {.enclave_name = enclave_.name,
+            .enclave_id = enclave_.id,
+            .enclave_cid = enclave_.resources.enclave_cid,
+            .enclave_flags = enclave_.debug_mode ? kDebugModeFlag : 0,
+            .describe =
+                [this](bool with_metadata) { return pretty(describe_info(enclave_, state_, *image_, with_metadata)); },
+            .terminate = [this] { return terminate(); },
+            .on_terminated = [this] { loop_->stop(); }};
+  }
+
+  std::vector<Reply> terminate() {
+    SPDLOG_LOGGER_INFO(&*log_, "ending the enclave as asked");
+    state_ = EnclaveState::kTerminating;
+    // First of all, so that nobody finds a socket whose process is about to go.
+    server_->stop_listening();
+    auto timer = loop_->watch_timer(kFarewellLimit, [this] { loop_->stop(); });
+    if (timer) farewell_timer_ = std::move(*timer);
+    std::vector<Reply> replies = {StatusReply{0}};
+    if (auto stopped = machine_->stop(); !stopped) {
+      const std::string text = report(stopped.error(), "Terminate Enclave", logs_folder_);
+      replies.emplace_back(StdErrMessage{fmt::format("Ending enclave {} failed.\n{}", enclave_.id, text)});
+      return replies;
+    }
+    replies.emplace_back(StdErrMessage{fmt::format("Successfully terminated enclave {}.\n", enclave_.id)});
+    replies.emplace_back(StdOutMessage{pretty(terminate_info(enclave_)) + "\n"});
+    return replies;
+  }
+
+  void on_end(const std::string& reason) {
+    SPDLOG_LOGGER_WARN(&*log_, "the enclave has ended: {}", reason);
+    if (state_ == EnclaveState::kEmpty)
+      return end_boot(fmt::format("the enclave ended before it had booted: {}", reason));
+    loop_->stop();
+  }
+
+  void end_boot(const std::string& reason) {
+    const std::string words = machine_->last_words();
+    fail_start(
+        Error(ErrorCode::kEnclaveBoot, words.empty() ? reason : fmt::format("{}; its last words:\n{}", reason, words)));
+  }
+
+  /// A process whose socket was removed can be reached by nobody: it must not keep memory and CPUs.
+  Result<void> watch_socket_file() {
+    const std::string path = folder_ + "/" + socket_name(enclave_.id).value();
+    socket_file_inotify_ = Fd(::inotify_init1(IN_CLOEXEC | IN_NONBLOCK));
+    // A name that is removed changes the link count of the file, which is an attribute; the file itself lives while it
+    // is bound.
+    if (!socket_file_inotify_ ||
+        ::inotify_add_watch(socket_file_inotify_.get(), path.c_str(), IN_ATTRIB | IN_DELETE_SELF) < 0) {
+      return fail_errno(ErrorCode::kInotify, fmt::format("watching {}", quote(path)));
+    }
+    NITRO_TRY(socket_file_watch_, loop_->watch_fd(socket_file_inotify_.get(), EPOLLIN, [this, path](std::uint32_t) {
+      std::array<std::byte, 4096> events;
+      while (::read(socket_file_inotify_.get(), events.data(), events.size()) > 0) {
+      }
+      if (state_ == EnclaveState::kTerminating || ::access(path.c_str(), F_OK) == 0) return;
+      SPDLOG_LOGGER_WARN(&*log_, "the socket {} has been removed: ending the enclave", quote(path));
+      loop_->stop();
+    }));
+    return {};
+  }
+
+  void fail_start(Error error) {
+    if (!error_) error_ = std::move(error);
+    loop_->stop();
+  }
+
+  void tell(const Reply& reply) {
+    if (!command_line_ || abandoned_) return;
+    // The command line reads all the time; when it is gone the start is undone.
+    if (!write_all(command_line_.get(), as_bytes(encode(reply)))) abandoned_ = true;
+  }
+
+  int finish() {
+    if (server_) server_->stop_listening();
+    if (machine_) {
+      if (auto stopped = machine_->stop(); !stopped) SPDLOG_LOGGER_ERROR(&*log_, "{}", stopped.error().message());
+    }
+    server_.reset();
+    int status = 0;
+    if (error_) {
+      SPDLOG_LOGGER_ERROR(&*log_, "[ {} ] {}", tag(error_->code()), error_->message());
+      tell(StdErrMessage{report(*error_, kAction, logs_folder_)});
+      tell(StatusReply{EINVAL});
+      status = exit_status(error_->code());
+    }
+    SPDLOG_LOGGER_INFO(&*log_, "the enclave process ends");
+    command_line_.reset();
+    return status;
+  }
+
+  RunRequest request_;
+  Fd command_line_;
+  Log log_;
+  std::string logs_folder_;
+  std::string folder_;
+  std::unique_ptr<EventLoop> loop_;
+  EventLoop::Watch signal_watch_;
+  EventLoop::Watch command_line_watch_;
+  EventLoop::Watch describer_watch_;
+  EventLoop::Watch boot_timer_;
+  EventLoop::Watch farewell_timer_;
+  EventLoop::Watch socket_file_watch_;
+  Fd socket_file_inotify_;
+  std::unique_ptr<ImageDescriber> describer_;
+  std::unique_ptr<Machine> machine_;
+  std::unique_ptr<ControlServer> server_;
+  EnclaveIdentity enclave_;
+  EnclaveState state_ = EnclaveState::kEmpty;
+  std::optional<eif::Description> image_;
+  std::optional<Error> error_;
+  bool booted_ = false;
+  bool abandoned_ = false;
+};
+
+/// Moves `fd` to `target` and closes everything else from 3 on, so that the daemon holds no pipe of the shell that
+/// others wait on.
+bool keep_only(int& first, int& second) {
+  const int a = ::fcntl(first, F_DUPFD_CLOEXEC, 64);
+  const int b = second >= 0 ? ::fcntl(second, F_DUPFD_CLOEXEC, 64) : -1;
+  if (a < 0 || (second >= 0 && b < 0)) return false;
+  const auto last = static_cast<unsigned>(std::max(a, b));
+  const auto lower = static_cast<unsigned>(b >= 0 ? std::min(a, b) : a);
+  ::close_range(3, lower - 1, 0);
+  if (last > lower + 1) ::close_range(lower + 1, last - 1, 0);
+  ::close_range(last + 1, ~0U, 0);
+  first = a;
+  second = b;
+  return true;
+}
+
+/// In the daemon. Standard descriptors go to /dev/null; the working folder stays, as paths are relative to it.
+[[noreturn]] void become_enclave_process(const RunRequest& request, int command_line, int name_claim,
+                                         const std::string& logs_folder) {
+  int status = exit_status(ErrorCode::kDaemonizeProcess);
+  if (keep_only(command_line, name_claim)) {
+    const int null = ::open("/dev/null", O_RDWR | O_CLOEXEC);
+    for (int fd = 0; fd < 3; ++fd) ::dup2(null, fd);
+    const Fd claim(name_claim);
+    auto log = Log::open(logs_folder);
+    Log usable = log ? std::move(*log) : Log::none();
+    usable.set_id(fmt::format("enc-xxxxxxx:{}", ::getpid()));
+    try {
+      // Never destroyed: run() has given everything back, and the thread that measures may be busy with a large image.
+      auto* process = new EnclaveProcess(request, Fd(command_line), std::move(usable), logs_folder);
+      status = process->run();
+    } catch (const std::exception& exception) {
+      // The one place for exceptions of this process: a bug, or no memory. Destructors have run; the enclave is gone.
+      auto last_log = Log::open(logs_folder);
+      if (last_log) SPDLOG_LOGGER_CRITICAL(&**last_log, "the enclave process failed: {}", exception.what());
+    }
+  }
+  // Not exit(): the static objects belong to the command line that this process was copied from.
+  ::_exit(status);
+}
+
+}  // namespace
+
+Result<StartedProcess> start_enclave_process(const RunRequest& request, Fd name_claim, const std::string& logs_folder) {
+  NITRO_TRY(auto sockets, make_socket_pair());
+  // fork is safe here: the command line has one thread (the header says so), so no lock can be held by another.
+  const pid_t middle = ::fork();
+  if (middle < 0) return fail_errno(ErrorCode::kProcessSpawn, "starting the enclave process");
+  if (middle == 0) {
+    // A session of its own: no terminal's keys and hang-ups. A second fork, so that the daemon has no parent to wait
+    // for it and can never get a controlling terminal again.
+    ::setsid();
+    const pid_t daemon = ::fork();
+    if (daemon == 0) become_enclave_process(request, sockets.second.release(), name_claim.release(), logs_folder);
+    ::_exit(daemon < 0 ? exit_status(ErrorCode::kDaemonizeProcess) : 0);
+  }
+  int status = 0;
+  while (::waitpid(middle, &status, 0) < 0 && errno == EINTR) {
+  }
+  if (!WIFEXITED(status) || WEXITSTATUS(status) != 0) {
+    return fail(ErrorCode::kDaemonizeProcess, "the enclave process could not be detached");
+  }
+  return StartedProcess{.socket = std::move(sockets.first)};
+}
+
+}  // namespace nitro::proc

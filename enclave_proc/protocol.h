@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <variant>
+#include <vector>
+
+#include "nitro/result.h"
+
+/// What passes over the socket of an enclave process (docs/socket-protocol.md). Every message is a 64-bit little-endian
+/// length and that many bytes of CBOR; a bare 64-bit little-endian number stands for itself. The client sends the name
+/// of its command twice, as two messages, then the command's arguments if it has any; the process answers with replies
+/// until it closes the connection.
+namespace nitro::proc {
+
+enum class Command : std::uint8_t {
+  kRun,
+  kTerminate,
+  kTerminateComplete,
+  kDescribe,
+  kGetEnclaveCid,
+  kGetEnclaveFlags,
+  kGetEnclaveName,
+  kGetIdByName,
+  kConnectionListenerStop,
+  kNotPermitted,
+};
+
+/// The name of a command on the wire.
+[[nodiscard]] std::string_view name_of(Command command);
+
+/// Sent as a bare number ahead of the replies to describe, name and ID requests: the process is alive and will answer.
+inline constexpr std::uint64_t kConfirmation = 0xeec0;
+/// Longest message a process takes from a client: the longest one that makes sense is a name.
+inline constexpr std::uint64_t kMaxRequestBytes = 64 * 1024;
+/// Longest message a client takes from a process: a description with all of an image's metadata.
+inline constexpr std::uint64_t kMaxReplyBytes = 64 * 1024 * 1024;
+
+struct StdOutMessage {
+  std::string text;
+  bool operator==(const StdOutMessage&) const = default;
+};
+struct StdErrMessage {
+  std::string text;
+  bool operator==(const StdErrMessage&) const = default;
+};
+/// How the command ended: 0 or an errno.
+struct StatusReply {
+  std::int32_t status;
+  bool operator==(const StatusReply&) const = default;
+};
+using Reply = std::variant<StdOutMessage, StdErrMessage, StatusReply>;
+
+/// Whole messages, length included, ready to be sent.
+[[nodiscard]] std::string encode(Command command);
+[[nodiscard]] std::string encode(const Reply& reply);
+[[nodiscard]] std::string encode_name(std::string_view name);
+[[nodiscard]] std::string encode_describe_arguments(bool with_metadata);
+[[nodiscard]] std::string encode_number(std::uint64_t number);
+
+/// The CBOR of one message, without its length. Nothing is allocated that the bytes do not hold. Errors:
+/// kInvalidCommand for what a client sent, kSerde for what a process sent.
+Result<Command> decode_command(std::span<const std::byte> message);
+Result<std::string> decode_name(std::span<const std::byte> message);
+/// {"metadata": bool}
+Result<bool> decode_describe_arguments(std::span<const std::byte> message);
+Result<Reply> decode_reply(std::span<const std::byte> message);
+
+/// Cuts a byte stream into messages; feed it with what arrives.
+class MessageReader {
+ public:
+  explicit MessageReader(std::uint64_t max_message_bytes) : max_message_bytes_(max_message_bytes) {}
+
+  void append(std::span<const std::byte> bytes) { buffer_.insert(buffer_.end(), bytes.begin(), bytes.end()); }
+  /// The next whole message without its length, or nothing while it is incomplete. Errors: a length beyond the limit.
+  Result<std::optional<std::vector<std::byte>>> next_message();
+  /// A bare number.
+  std::optional<std::uint64_t> next_number();
+  [[nodiscard]] bool empty() const { return buffer_.size() == start_; }
+
+ private:
+  void consume(std::size_t size);
+
+  std::uint64_t max_message_bytes_;
+  std::vector<std::byte> buffer_;
+  std::size_t start_ = 0;
+};
+
+}  // namespace nitro::proc

@@ -1,0 +1,201 @@
+// SPDX-License-Identifier: Apache-2.0
+// The control server and the client functions against each other, over real sockets.
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <thread>
+
+#include "enclave_proc/claim.h"
+#include "enclave_proc/client.h"
+#include "enclave_proc/control_server.h"
+#include "enclave_proc/enclave_id.h"
+#include "nitro/bytes.h"
+#include "temp_folder.h"
+
+namespace nitro::proc {
+namespace {
+
+using std::chrono::milliseconds;
+using testing::TempFolder;
+
+/// A control server on a thread of its own, as the enclave process runs it.
+class Server {
+ public:
+  Server(const std::string& path, std::string name, std::string id) {
+    loop_ = EventLoop::create().value();
+    ControlHandlers handlers{
+        .enclave_name = std::move(name),
+        .enclave_id = std::move(id),
+        .enclave_cid = 16,
+        .enclave_flags = 1,
+        .describe = [](bool metadata) { return metadata ? std::string("{\"m\": 1}") : std::string("{}"); },
+        .terminate =
+            [this] {
+              server_->stop_listening();
+              return std::vector<Reply>{StatusReply{0}, StdErrMessage{"done\n"}, StdOutMessage{"{\"t\": true}\n"}};
+            },
+        .on_terminated = [this] { loop_->stop(); }};
+    server_ = ControlServer::start(*loop_, path, std::move(handlers)).value();
+    wake_ = make_socket_pair().value();
+    wake_watch_ = loop_->watch_fd(wake_.first.get(), EPOLLIN, [this](std::uint32_t) { loop_->stop(); }).value();
+    thread_ = std::thread([this] { EXPECT_OK(loop_->run()); });
+  }
+  ~Server() {
+    EXPECT_OK(write_all(wake_.second.get(), as_bytes("x")));
+    thread_.join();
+  }
+
+ private:
+  std::unique_ptr<EventLoop> loop_;
+  std::unique_ptr<ControlServer> server_;
+  std::pair<Fd, Fd> wake_;
+  EventLoop::Watch wake_watch_;
+  std::thread thread_;
+};
+
+std::string twice(Command command) {
+  return encode(command) + encode(command);
+}
+
+TEST(Control, DescribesWithAndWithoutMetadata) {
+  const TempFolder folder;
+  const Server server(folder / "1.sock", "a", "i-0-enc1");
+  for (const bool metadata : {false, true}) {
+    auto connections = connect_to_all({folder.path()});
+    ASSERT_OK(connections);
+    ASSERT_EQ(connections->size(), 1U);
+    auto answers = ask_all(std::move(*connections), twice(Command::kDescribe) + encode_describe_arguments(metadata),
+                           true, kAnswerTimeout);
+    ASSERT_OK(answers);
+    EXPECT_TRUE(answers->at(0).complete);
+    EXPECT_EQ(answers->at(0).status, 0);
+    EXPECT_EQ(answers->at(0).standard_output, metadata ? "{\"m\": 1}\n" : "{}\n");
+    EXPECT_EQ(answers->at(0).process, ::getpid());
+  }
+}
+
+TEST(Control, TellsCidFlagsAndNames) {
+  const TempFolder folder;
+  const Server a(folder / "1.sock", "a", "i-0-enc1");
+  const Server b(folder / "2.sock", "b", "i-0-enc2");
+  const std::vector<std::string> folders = {folder.path()};
+  auto connection = connect_to("i-0-enc2", folders);
+  ASSERT_OK(connection);
+  const auto cid = ask_number(std::move(*connection), Command::kGetEnclaveCid);
+  ASSERT_OK(cid);
+  EXPECT_EQ(*cid, 16U);
+  const auto flags = ask_number(*connect_to("i-0-enc2", folders), Command::kGetEnclaveFlags);
+  ASSERT_OK(flags);
+  EXPECT_EQ(*flags, 1U);
+  EXPECT_EQ(*enclave_names(folders), (std::vector<std::string>{"a", "b"}));
+  EXPECT_EQ(*id_of("b", folders), "i-0-enc2");
+  const auto unknown = id_of("c", folders);
+  ASSERT_FALSE(unknown);
+  EXPECT_EQ(unknown.error().code(), ErrorCode::kEnclaveNaming);
+}
+
+TEST(Control, TerminateAnswersInTheReferencesOrderAndTheSocketIsGone) {
+  const TempFolder folder;
+  const Server server(folder / "1.sock", "a", "i-0-enc1");
+  std::vector<Connection> connections;
+  connections.push_back(*connect_to("i-0-enc1", {folder.path()}));
+  auto answers = ask_all(std::move(connections), twice(Command::kTerminate), false, kTerminateTimeout);
+  ASSERT_OK(answers);
+  EXPECT_TRUE(answers->at(0).complete);
+  EXPECT_EQ(answers->at(0).standard_error, "done\n");
+  EXPECT_EQ(answers->at(0).standard_output, "{\"t\": true}\n");
+  EXPECT_EQ(folder.entries(), 0U);
+}
+
+TEST(Control, ASocketBehindWhichNobodyListensIsRemoved) {
+  const TempFolder folder;
+  // Bound, and closed without removing the name: what a killed process leaves.
+  auto listener = listen_unix(folder / "dead.sock", 0600);
+  ASSERT_OK(listener);
+  [[maybe_unused]] const std::string kept = listener->path.release();
+  listener->fd.reset();
+  EXPECT_EQ(folder.entries(), 1U);
+  EXPECT_TRUE(connect_to_all({folder.path()})->empty());
+  EXPECT_EQ(folder.entries(), 0U);
+}
+
+TEST(Control, StuckProcessesCostOneTimeoutTogetherAndTheOthersAreListed) {
+  const TempFolder folder;
+  const Server alive(folder / "alive.sock", "a", "i-0-enc1");
+  std::vector<UnixListener> stuck;
+  for (int i = 0; i < 20; ++i) stuck.push_back(*listen_unix(folder / ("stuck" + std::to_string(i) + ".sock"), 0600));
+  auto connections = connect_to_all({folder.path()});
+  ASSERT_OK(connections);
+  ASSERT_EQ(connections->size(), 21U);
+  const auto start = std::chrono::steady_clock::now();
+  auto answers = ask_all(std::move(*connections), twice(Command::kGetEnclaveName), true, milliseconds(200));
+  ASSERT_OK(answers);
+  EXPECT_LT(std::chrono::steady_clock::now() - start, milliseconds(2000));
+  EXPECT_TRUE(answers->front().complete);
+  EXPECT_EQ(std::count_if(answers->begin(), answers->end(), [](const Answer& answer) { return answer.complete; }), 1);
+}
+
+TEST(Control, HostileClientsNeitherStopNorGrowTheServer) {
+  const TempFolder folder;
+  const Server server(folder / "1.sock", "a", "i-0-enc1");
+  std::vector<Fd> clients;
+  const std::string garbage[] = {"",
+                                 std::string(8, '\xff'),
+                                 encode_number(1) + "\xff",
+                                 encode_number(0),
+                                 encode(Command::kDescribe),
+                                 encode(Command::kDescribe) + encode(Command::kTerminate),
+                                 twice(Command::kDescribe) + encode_number(60000),
+                                 twice(Command::kDescribe) + encode_name("x"),
+                                 twice(Command::kConnectionListenerStop),
+                                 twice(Command::kTerminateComplete),
+                                 twice(Command::kNotPermitted),
+                                 twice(Command::kRun)};
+  for (int round = 0; round < 60; ++round) {
+    for (const std::string& text : garbage) {
+      auto client = connect_unix(folder / "1.sock");
+      ASSERT_OK(client);
+      EXPECT_OK(write_all(client->get(), as_bytes(text)));
+      // Some stay and never read, so that more connect than are served at once.
+      if (text.empty() || round % 2 == 0) clients.push_back(std::move(*client));
+      if (clients.size() > 400) clients.erase(clients.begin(), clients.begin() + 100);
+    }
+  }
+  auto names = enclave_names({folder.path()});
+  ASSERT_OK(names);
+  EXPECT_EQ(*names, std::vector<std::string>{"a"});
+}
+
+TEST(Control, RunIsAnsweredWithAlreadyThere) {
+  const TempFolder folder;
+  const Server server(folder / "1.sock", "a", "i-0-enc1");
+  auto answers = ask_all(*connect_to_all({folder.path()}), twice(Command::kRun), false, kAnswerTimeout);
+  ASSERT_OK(answers);
+  EXPECT_EQ(answers->at(0).status, EEXIST);
+}
+
+TEST(EnclaveId, SocketsAreNamedAfterTheSlot) {
+  EXPECT_EQ(*socket_name("i-0123456789abcdef0-enc1234567890abf08c"), "1234567890abf08c.sock");
+  EXPECT_EQ(*socket_name("foo"), "foo.sock");
+  for (const char* id : {"", "a/b", "i-0-enc", "i-0-enc../x"}) EXPECT_FALSE(socket_name(id)) << id;
+  EXPECT_TRUE(enclave_id(0x1234567890abf08c).ends_with("-enc1234567890abf08c"));
+}
+
+TEST(Claim, IsHeldOnceUntilItsDescriptorIsClosed) {
+  const std::string value = "test-" + std::to_string(::getpid());
+  auto first = claim("name", value);
+  ASSERT_OK(first);
+  ASSERT_TRUE(first->valid());
+  EXPECT_FALSE(claim("name", value)->valid());
+  EXPECT_TRUE(claim("cid", value)->valid());
+  first->reset();
+  EXPECT_TRUE(claim("name", value)->valid());
+  const std::string longer(300, 'x');
+  EXPECT_TRUE(claim("name", longer)->valid());
+}
+
+}  // namespace
+}  // namespace nitro::proc
