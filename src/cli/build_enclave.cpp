@@ -1,0 +1,253 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "build_enclave.h"
+
+#include <sys/utsname.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <cstdlib>
+#include <memory>
+
+#include "eif/image/build.h"
+#include "eif/image/image.h"
+#include "eif/image/inspection.h"
+#include "eif/image/open.h"
+#include "eif/image/ramdisk.h"
+#include "nitro/bytes.h"
+#include "nitro/directories.h"
+#include "nitro/eif/writer.h"
+#include "nitro/output_file.h"
+#include "nitro/version.h"
+#include "progress.h"
+#include "src/cli/command.h"
+
+namespace nitro::cli {
+
+namespace {
+
+constexpr const char* kBuildTool = "nitro-cli";
+
+// What differs between the two kinds of machines that run enclaves.
+struct Platform {
+  const char* name;            // as uname(2) has it
+  const char* container_name;  // as container images have it
+  const char* kernel;          // file in the blobs folder
+  eif::Architecture architecture;
+};
+constexpr Platform kX86_64{"x86_64", "amd64", "bzImage", eif::Architecture::kX86_64};
+constexpr Platform kAarch64{"aarch64", "arm64", "Image", eif::Architecture::kAarch64};
+
+Result<Platform> choose_platform(const std::string& architecture) {
+  std::string name = architecture;
+  if (name.empty()) {
+    utsname system{};
+    if (::uname(&system) != 0) return fail_errno(ErrorCode::kUnspecified, "asking for this machine's architecture");
+    name = system.machine;
+  }
+  for (const auto& platform : {kX86_64, kAarch64}) {
+    if (name == platform.name || name == platform.container_name) return platform;
+  }
+  return fail(ErrorCode::kEifBuilding,
+              "there are no enclaves for the architecture " + quote(name) + "; choose x86_64 or aarch64");
+}
+
+std::string trimmed(const std::string& text) {
+  constexpr const char* kBlank = " \t\r\n\v\f";
+  const auto first = text.find_first_not_of(kBlank);
+  return first == std::string::npos ? std::string() : text.substr(first, text.find_last_not_of(kBlank) - first + 1);
+}
+
+// The parts of an enclave that do not come from the user.
+struct Blobs {
+  std::string command_line;
+  eif::KernelIdentity kernel_identity;
+  image::Extent kernel;
+  image::Extent init;
+  std::optional<image::Extent> nsm_module;
+};
+
+Result<Blobs> open_blobs(const Platform& platform) {
+  const auto folder = blobs_folder();
+  Blobs blobs;
+  auto command_line = read_text_file(folder + "/cmdline");
+  if (!command_line) {
+    // The first of the blobs to be read: when it is missing, they all are, most likely.
+    return fail_within("reading the kernel command line (NITRO_CLI_BLOBS names the folder that build-blobs makes)",
+                       std::move(command_line).error());
+  }
+  blobs.command_line = trimmed(*command_line);
+
+  const auto kernel = folder + "/" + platform.kernel;
+  auto identity = eif::read_kernel_identity(kernel + ".config");
+  if (!identity)
+    return fail_within("reading the kernel's configuration", std::move(identity).error().as(ErrorCode::kEifBuilding));
+  blobs.kernel_identity = *std::move(identity);
+
+  const auto open = [](const std::string& path, const char* what) -> Result<image::Extent> {
+    auto blob = image::open_extent(path);
+    if (!blob) return fail_within(std::string("opening ") + what, std::move(blob).error().as(ErrorCode::kEifBuilding));
+    return blob;
+  };
+  NITRO_TRY(blobs.init, open(folder + "/init", "the init program"));
+  // Kernels from 6.8 on have the driver built in; then there is no file.
+  const auto nsm = folder + "/nsm.ko";
+  if (::access(nsm.c_str(), F_OK) == 0) {
+    NITRO_TRY(blobs.nsm_module, open(nsm, "the NSM driver"));
+  }
+  NITRO_TRY(blobs.kernel, open(kernel, "the kernel"));
+  return blobs;
+}
+
+Result<std::unique_ptr<eif::Signer>> load_signer(const BuildEnclaveOptions& options) {
+  if (options.signing_certificate.has_value() != options.private_key.has_value()) {
+    return fail(ErrorCode::kEifBuilding, "signing takes both a certificate and a private key; one of them is missing");
+  }
+  if (!options.private_key) return std::unique_ptr<eif::Signer>();
+  return eif::load_signer(*options.private_key, *options.signing_certificate);
+}
+
+bool is_reproducible(const BuildEnclaveOptions& options) {
+  return options.build_time || std::getenv("SOURCE_DATE_EPOCH") != nullptr;
+}
+
+// "golden/tiny" of "golden/tiny:1". Archives and layouts are called what the image in them is called, else what their
+// file is called.
+std::string default_name(const image::Reference& reference, const image::ImageSource& source) {
+  if (reference.path.empty()) return std::string(image::without_tag(reference.name));
+  if (!source.repository_tags.empty()) return std::string(image::without_tag(source.repository_tags.front()));
+  auto path = reference.path;
+  while (path.size() > 1 && path.ends_with('/')) path.pop_back();
+  return path.substr(path.rfind('/') + 1);
+}
+
+Result<eif::Metadata> make_metadata(const BuildEnclaveOptions& options, const Blobs& blobs,
+                                    const image::Reference& reference, const image::Image& image) {
+  eif::Metadata metadata;
+  metadata.image_name = options.image_name.value_or(default_name(reference, image.source()));
+  if (options.build_time) {
+    metadata.build.build_time = *options.build_time;
+  } else {
+    NITRO_TRY(metadata.build.build_time, eif::default_build_time());
+  }
+  metadata.build.build_tool = kBuildTool;
+  metadata.build.build_tool_version = kVersion;
+  metadata.build.operating_system = blobs.kernel_identity.operating_system;
+  metadata.build.kernel_version = blobs.kernel_identity.version;
+  metadata.docker_info =
+      image::describe_image(image, is_reproducible(options) ? image::Describer::kImage : image::Describer::kEngine);
+  // The reference's version is what the engine says the image is: usually, not with every store, the digest of its
+  // configuration.
+  auto id = image::text_at(metadata.docker_info, "Id");
+  if (id.empty()) id = image.source().id;
+  metadata.image_version = options.image_version.value_or(id.substr(id.find(':') + 1));
+  if (options.metadata_path) {
+    auto custom = eif::read_custom_metadata(*options.metadata_path);
+    if (!custom) return fail_within("reading the metadata", std::move(custom).error().as(ErrorCode::kEifBuilding));
+    metadata.custom = *std::move(custom);
+  }
+  return metadata;
+}
+
+Result<image::ImageSource> build_container_image(const std::string& folder, const image::Reference& reference,
+                                                 const image::Engine::Listener& listener) {
+  if (reference.transport != image::Transport::kUnspecified && reference.transport != image::Transport::kDaemon) {
+    return fail(ErrorCode::kDockerImageBuild,
+                "an image that is built from a folder needs a plain name, like \"app:1\"");
+  }
+  return image::build_image(folder, reference.name, listener);
+}
+
+Result<void> check_architecture(const image::Image& image, const Platform& platform) {
+  const auto& architecture = image.config().architecture;
+  if (architecture == platform.container_name) return {};
+  return fail(ErrorCode::kEifBuilding, "the container image is made for " + quote(architecture) +
+                                           ", but the enclave's kernel for " + platform.container_name +
+                                           "; build the container image for linux/" + platform.container_name);
+}
+
+Result<eif::Measurements> write_image(int fd, const Platform& platform, const Blobs& blobs,
+                                      const eif::Metadata& metadata, const eif::Signer* signer,
+                                      const image::Image& image, Progress& progress) {
+  eif::WriterOptions writer_options;
+  writer_options.architecture = platform.architecture;
+  writer_options.signer = signer;
+  NITRO_TRY(auto writer, eif::Writer::create(fd, writer_options));
+  NITRO_CHECK(writer.add_kernel([&blobs](const ByteSink& sink) { return blobs.kernel.read_all(sink); }));
+  NITRO_CHECK(writer.add_cmdline(blobs.command_line));
+  NITRO_CHECK(writer.add_metadata(metadata));
+  NITRO_CHECK(writer.add_ramdisk(
+      [&blobs](const ByteSink& sink) { return image::write_bootstrap_ramdisk(blobs.init, blobs.nsm_module, sink); }));
+  NITRO_CHECK(writer.add_ramdisk([&image, &progress](const ByteSink& sink) {
+    return image.write_ramdisk([&](std::span<const std::byte> bytes) {
+      progress.count("Writing the ramdisk:", bytes.size());
+      return sink(bytes);
+    });
+  }));
+  return writer.finish();
+}
+
+}  // namespace
+
+Result<void> build_enclave(const BuildEnclaveOptions& options) {
+  std::fputs("Start building the enclave image...\n", stderr);
+  NITRO_TRY(const auto platform, choose_platform(options.architecture));
+  NITRO_TRY(const auto reference, image::parse_reference(options.docker_uri));
+  NITRO_TRY(auto output, OutputFile::create(options.output_file));
+  NITRO_TRY(const auto blobs, open_blobs(platform));
+  NITRO_TRY(const auto signer, load_signer(options));
+
+  Progress progress;
+  const auto listener = [&progress](std::string_view line) { progress.show(line); };
+  NITRO_TRY(auto source, options.docker_dir ? build_container_image(*options.docker_dir, reference, listener)
+                                            : image::open_image(reference, {platform.container_name}, listener));
+  const auto name = source.name;
+  progress.show("Reading the container image");
+  auto loaded = image::Image::load(std::move(source));
+  if (!loaded) return fail_within("container image " + quote(name), std::move(loaded).error());
+  NITRO_CHECK(check_architecture(*loaded, platform));
+  NITRO_TRY(const auto metadata, make_metadata(options, blobs, reference, *loaded));
+
+  auto written = write_image(output.fd(), platform, blobs, metadata, signer.get(), *loaded, progress);
+  if (!written) return fail_within("building the enclave image from " + quote(name), std::move(written).error());
+  progress.show("Saving " + options.output_file);
+  NITRO_CHECK(output.commit());
+  progress.show("");
+
+  std::fputs("The enclave image is complete.\n", stderr);
+  const nlohmann::ordered_json printed = {{"Measurements", eif::to_json(*written)}};
+  return write_all(STDOUT_FILENO, as_bytes(eif::json_text(printed) + "\n"));
+}
+
+void add_build_enclave(CLI::App& application, Chosen& chosen) {
+  auto* command = application.add_subcommand("build-enclave", "Builds an enclave image and saves it to a file");
+  auto options = std::make_shared<BuildEnclaveOptions>();
+  command
+      ->add_option(
+          "--docker-uri", options->docker_uri,
+          "Name of the container image: of the container daemon's, or docker-daemon:NAME, docker-archive:PATH[:NAME], "
+          "oci:FOLDER[:NAME], oci-archive:PATH[:NAME], docker://HOST/NAME. With --docker-dir: the name for the new "
+          "image")
+      ->required();
+  command->add_option("--docker-dir", options->docker_dir, "Local path to a directory containing a Dockerfile");
+  command->add_option("--output-file", options->output_file, "Location where the enclave image should be saved")
+      ->required();
+  auto* certificate = command->add_option("--signing-certificate", options->signing_certificate,
+                                          "Local path to developer's X509 signing certificate");
+  auto* key = command->add_option("--private-key", options->private_key,
+                                  "Local path to developer's elliptic curve private key");
+  certificate->needs(key);
+  key->needs(certificate);
+  command->add_option("--name", options->image_name, "Name for enclave image");
+  command->add_option("--version", options->image_version, "Version of the enclave image");
+  command->add_option("--metadata", options->metadata_path,
+                      "Path to JSON containing the custom metadata provided by the user");
+  command->add_option("--build-time", options->build_time,
+                      "Build time to write into the image (RFC 3339), for builds that can be repeated");
+  command->add_option("--arch", options->architecture, "x86_64 or aarch64; default: this machine's")
+      ->check(CLI::IsMember({"x86_64", "aarch64"}));
+  command->callback([&chosen, options] {
+    chosen = {"Build Enclave", [options](Context&) { return build_enclave(*options); }};
+  });
+}
+
+}  // namespace nitro::cli

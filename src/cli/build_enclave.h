@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <optional>
+#include <string>
+
+#include "nitro/result.h"
+
+namespace nitro::cli {
+
+/// The options of `nitro-cli build-enclave`.
+struct BuildEnclaveOptions {
+  std::string docker_uri;                 ///< name of the image, see eif/image/reference.h
+  std::optional<std::string> docker_dir;  ///< build the image from the Dockerfile in this folder first
+  std::string output_file;
+  std::optional<std::string> signing_certificate;  ///< PEM file; goes with private_key
+  std::optional<std::string> private_key;
+  std::optional<std::string> image_name;     ///< default: the name of the image without its tag
+  std::optional<std::string> image_version;  ///< default: the digest of the image's configuration
+  std::optional<std::string> metadata_path;  ///< JSON file whose keys are added to the metadata
+  std::optional<std::string> build_time;     ///< RFC 3339; default: SOURCE_DATE_EPOCH, else now
+  std::string
+      architecture;  ///< "x86_64" or "aarch64"; empty: this machine's. It chooses the kernel, and the image of several
+};
+
+/// Builds an enclave image from a container image and the kernel, init and NSM driver of the blobs folder. The output
+/// file appears when it is complete, or stays what it was. stderr says what happens, stdout gets {"Measurements": …}.
+///
+/// The image is the same for the same input whenever SOURCE_DATE_EPOCH or `build_time` is given: what only a container
+/// engine knows of the image, and what differs between machines, is left out of the metadata then.
+///
+/// Errors: kFileOperation for the command line blob and the output; kDockerImagePull and kDockerImageBuild when there
+/// is no container image; kEifBuilding and kSigning for everything that is wrong with the parts.
+Result<void> build_enclave(const BuildEnclaveOptions& options);
+
+}  // namespace nitro::cli

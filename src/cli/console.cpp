@@ -1,0 +1,148 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "src/cli/console.h"
+
+#include <fmt/format.h>
+#include <linux/vm_sockets.h>
+#include <poll.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <charconv>
+#include <iostream>
+
+#include "enclave_proc/client.h"
+#include "enclave_proc/description.h"
+#include "enclave_proc/enclave_id.h"
+#include "nitro/bytes.h"
+#include "nitro/directories.h"
+#include "nitro/unix_socket.h"
+#include "src/cli/command.h"
+
+namespace nitro::cli {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+constexpr std::chrono::seconds kConnectTimeout(20);
+
+/// The hypervisor offers the console of an enclave in debug mode on vsock, CID 0.
+Result<Fd> connect_to_hypervisor_console(std::uint64_t enclave_cid) {
+  Fd socket(::socket(AF_VSOCK, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  if (!socket) return fail_errno(ErrorCode::kConsoleConnection, "creating a vsock socket");
+  const timeval limit{.tv_sec = kConnectTimeout.count(), .tv_usec = 0};
+  if (::setsockopt(socket.get(), AF_VSOCK, SO_VM_SOCKETS_CONNECT_TIMEOUT, &limit, sizeof limit) != 0) {
+    return fail_errno(ErrorCode::kSocketConnectTimeout, "setting the time limit of the connection to the console");
+  }
+  sockaddr_vm address{};
+  address.svm_family = AF_VSOCK;
+  address.svm_cid = VMADDR_CID_HYPERVISOR;
+  address.svm_port = static_cast<unsigned>(enclave_cid) + proc::kConsolePortOffset;
+  // connect takes every address family through one pointer type (connect(2)).
+  if (::connect(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0) {
+    return fail_errno(ErrorCode::kConsoleConnection,
+                      fmt::format("connecting to the console of the enclave with CID {}", enclave_cid));
+  }
+  return socket;
+}
+
+/// A local enclave offers its console in its folder.
+std::optional<std::string> local_console(const std::string& enclave_id) {
+  for (const std::string& folder : sockets_folders()) {
+    std::string path = fmt::format("{}/{}/console", folder, proc::local_folder_name(enclave_id));
+    struct stat status {};
+    if (::stat(path.c_str(), &status) == 0) return path;
+  }
+  return std::nullopt;
+}
+
+Result<void> copy_until_end(int console, std::optional<std::chrono::seconds> limit) {
+  const auto end = limit ? std::optional(Clock::now() + *limit) : std::nullopt;
+  std::array<std::byte, 65536> buffer;
+  while (true) {
+    int wait_ms = -1;
+    if (end) {
+      const auto left = std::chrono::ceil<std::chrono::milliseconds>(*end - Clock::now()).count();
+      if (left <= 0) return {};
+      wait_ms = static_cast<int>(std::min<std::int64_t>(left, 3'600'000));
+    }
+    pollfd waiting{.fd = console, .events = POLLIN, .revents = 0};
+    const int ready = ::poll(&waiting, 1, wait_ms);
+    if (ready < 0 && errno != EINTR) return fail_errno(ErrorCode::kConsoleRead, "waiting for the console");
+    if (ready <= 0) continue;
+    const ssize_t count = ::read(console, buffer.data(), buffer.size());
+    if (count < 0 && errno == EINTR) continue;
+    // The enclave that ends, ends the connection too; how it does so makes no difference.
+    if (count == 0 || (count < 0 && errno == ECONNRESET)) return {};
+    if (count < 0) return fail_errno(ErrorCode::kConsoleRead, "reading the console");
+    auto written = write_all(STDOUT_FILENO, std::span(buffer).first(static_cast<std::size_t>(count)));
+    // Whoever reads our output has seen enough (`| head`).
+    if (!written && written.error().system_errno() == EPIPE) return {};
+    if (!written)
+      return fail_within("printing the console", std::move(written).error().as(ErrorCode::kConsoleWriteOutput));
+  }
+}
+
+struct Options {
+  std::string enclave_id;
+  std::string enclave_name;
+  std::string disconnect_timeout;
+};
+
+Result<std::optional<std::chrono::seconds>> parse_limit(const std::string& text) {
+  if (text.empty()) return std::optional<std::chrono::seconds>();
+  std::uint32_t seconds = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), seconds);
+  if (error != std::errc() || end != text.data() + text.size()) {
+    return fail(ErrorCode::kInvalidArgument,
+                fmt::format("--disconnect-timeout {} is not a number of seconds", quote(text)));
+  }
+  return std::optional(std::chrono::seconds(seconds));
+}
+
+Result<void> console(const Options& options) {
+  std::string id = options.enclave_id;
+  if (!options.enclave_name.empty()) {
+    NITRO_TRY(id, proc::id_of(options.enclave_name, sockets_folders()));
+  }
+  NITRO_TRY(const auto limit, parse_limit(options.disconnect_timeout));
+  return show_console(id, limit);
+}
+
+}  // namespace
+
+Result<void> show_console(const std::string& enclave_id, std::optional<std::chrono::seconds> limit) {
+  const auto folders = sockets_folders();
+  NITRO_TRY(auto for_cid, proc::connect_to(enclave_id, folders));
+  NITRO_TRY(const std::uint64_t cid, proc::ask_number(std::move(for_cid), proc::Command::kGetEnclaveCid));
+  NITRO_TRY(auto for_flags, proc::connect_to(enclave_id, folders));
+  NITRO_TRY(const std::uint64_t flags, proc::ask_number(std::move(for_flags), proc::Command::kGetEnclaveFlags));
+  if ((flags & proc::kDebugModeFlag) == 0) {
+    return fail(ErrorCode::kConsoleConnection, "the enclave was not started with --debug-mode");
+  }
+  std::cerr << "Connecting to the console for enclave " << cid << "...\n";
+  const auto path = local_console(enclave_id);
+  auto connected = path ? connect_unix(*path) : connect_to_hypervisor_console(cid);
+  if (!connected)
+    return fail_within("reaching the console", std::move(connected).error().as(ErrorCode::kConsoleConnection));
+  std::cerr << "Successfully connected to the console.\n";
+  return copy_until_end(connected->get(), limit);
+}
+
+void add_console(CLI::App& application, Chosen& chosen) {
+  auto* command = application.add_subcommand("console", "Connect to the console of an enclave");
+  auto options = std::make_shared<Options>();
+  auto* which = command->add_option_group("which enclave");
+  which->add_option("--enclave-id", options->enclave_id, "Enclave ID, used to uniquely identify an enclave");
+  which->add_option("--enclave-name", options->enclave_name, "Enclave name, used to uniquely identify an enclave");
+  which->require_option(1);
+  command->add_option("--disconnect-timeout", options->disconnect_timeout,
+                      "The time in seconds after which the console disconnects from the enclave");
+  command->callback([&chosen, options] {
+    chosen = {"Enclave Console", [options](Context&) { return console(*options); }};
+  });
+}
+
+}  // namespace nitro::cli

@@ -1,0 +1,32 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "describe_eif.h"
+
+#include <iostream>
+
+#include "nitro/eif/describe_json.h"
+#include "nitro/eif/reader.h"
+#include "output.h"
+#include "src/cli/command.h"
+
+namespace nitro {
+
+Result<void> describe_eif(const std::string& path, std::ostream& out) {
+  NITRO_TRY(const eif::Description description, eif::describe(path));
+  print_json(out, eif::to_json(description));
+  return {};
+}
+
+}  // namespace nitro
+
+namespace nitro::cli {
+
+void add_describe_eif(CLI::App& application, Chosen& chosen) {
+  auto* command = application.add_subcommand("describe-eif", "Returns information about the EIF found at a given path");
+  auto path = std::make_shared<std::string>();
+  command->add_option("--eif-path", *path, "Path to the EIF to describe")->required();
+  command->callback([&chosen, path] {
+    chosen = {"Describe EIF", [path](Context&) { return describe_eif(*path, std::cout); }};
+  });
+}
+
+}  // namespace nitro::cli

@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "enclave_proc/client.h"
+#include "nitro/directories.h"
+#include "src/cli/command.h"
+#include "src/cli/enclave_output.h"
+
+namespace nitro::cli {
+namespace {
+
+Result<void> describe_enclaves(bool with_metadata) {
+  NITRO_TRY(auto connections, proc::connect_to_all(sockets_folders()));
+  const std::string request = proc::encode(proc::Command::kDescribe) + proc::encode(proc::Command::kDescribe) +
+                              proc::encode_describe_arguments(with_metadata);
+  NITRO_TRY(const auto answers, proc::ask_all(std::move(connections), request, true, proc::kAnswerTimeout));
+  NITRO_CHECK(print_answers(answers, Shape::kArray, false));
+  return {};
+}
+
+}  // namespace
+
+void add_describe_enclaves(CLI::App& application, Chosen& chosen) {
+  auto* command = application.add_subcommand("describe-enclaves", "Returns a list of the running enclaves");
+  auto with_metadata = std::make_shared<bool>(false);
+  command->add_flag("--metadata", *with_metadata, "Adds EIF metadata of the current enclaves to the command output");
+  command->callback([&chosen, with_metadata] {
+    chosen = {"Describe Enclave", [with_metadata](Context&) { return describe_enclaves(*with_metadata); }};
+  });
+}
+
+}  // namespace nitro::cli

@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "src/cli/enclave_output.h"
+
+#include <fmt/format.h>
+
+#include <cerrno>
+#include <iostream>
+
+#include "nitro/eif/metadata.h"
+
+namespace nitro::cli {
+
+Result<std::vector<nlohmann::ordered_json>> print_answers(const std::vector<proc::Answer>& answers, Shape shape,
+                                                          bool skip_not_permitted) {
+  std::vector<nlohmann::ordered_json> objects;
+  std::size_t silent = 0;
+  std::size_t failed = 0;
+  for (const proc::Answer& answer : answers) {
+    if (skip_not_permitted && answer.status == EACCES) continue;
+    std::cerr << answer.standard_error;
+    auto json = nlohmann::ordered_json::parse(answer.standard_output, nullptr, false);
+    if (!answer.complete || !answer.status || json.is_discarded()) {
+      ++silent;
+      continue;
+    }
+    if (*answer.status != 0) ++failed;
+    objects.push_back(std::move(json));
+  }
+  if (silent > 0) std::cerr << "Failed connections: " << silent << "\n";
+  if (shape == Shape::kArray) {
+    std::cout << eif::json_text(nlohmann::ordered_json(objects)) << "\n";
+  } else {
+    for (const auto& object : objects) std::cout << eif::json_text(object) << "\n";
+  }
+  std::cout.flush();
+  if (failed > 0)
+    return fail(ErrorCode::kCommandNotExecuted, fmt::format("{} enclave processes reported a failure", failed));
+  if (silent > 0) {
+    return fail(ErrorCode::kEnclaveProcessConnection,
+                fmt::format("{} of {} enclave processes did not do what they were asked", silent, answers.size()));
+  }
+  return objects;
+}
+
+}  // namespace nitro::cli

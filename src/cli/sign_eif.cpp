@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <iostream>
+
+#include "nitro/eif/sign.h"
+#include "src/cli/command.h"
+#include "src/cli/output.h"
+
+namespace nitro::cli {
+namespace {
+
+struct Options {
+  std::string eif_path;
+  std::string signing_certificate;
+  std::string private_key;
+};
+
+Result<void> sign_eif(const Options& options) {
+  if (options.eif_path.empty()) return fail(ErrorCode::kMissingArgument, "--eif-path is missing");
+  if (options.private_key.empty())
+    return fail(ErrorCode::kSigning, "--private-key and --signing-certificate are missing");
+  NITRO_TRY(const auto signer, eif::load_signer(options.private_key, options.signing_certificate));
+  NITRO_TRY(const auto measurements, eif::sign_image(options.eif_path, *signer));
+  std::cerr << "Enclave Image successfully signed.\n";
+  print_json(std::cout, build_info_json(measurements));
+  return {};
+}
+
+}  // namespace
+
+void add_sign_eif(CLI::App& application, Chosen& chosen) {
+  auto* command = application.add_subcommand("sign-eif", "Sign EIF with the given key");
+  auto options = std::make_shared<Options>();
+  command->add_option("--eif-path", options->eif_path, "Path pointing to a prebuilt EIF image");
+  auto* certificate = command->add_option("--signing-certificate", options->signing_certificate,
+                                          "Local path to developer's X509 signing certificate");
+  auto* key = command->add_option("--private-key", options->private_key,
+                                  "Local path to developer's elliptic curve private key");
+  certificate->needs(key);
+  key->needs(certificate);
+  command->callback([&chosen, options] { chosen = {"Sign EIF", [options](Context&) { return sign_eif(*options); }}; });
+}
+
+}  // namespace nitro::cli

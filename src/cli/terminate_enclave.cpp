@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "enclave_proc/client.h"
+#include "nitro/directories.h"
+#include "src/cli/command.h"
+#include "src/cli/enclave_output.h"
+
+namespace nitro::cli {
+namespace {
+
+/// The processes that ended their enclaves end themselves right after; a script that looks for them should find none.
+constexpr std::chrono::milliseconds kProcessEndTimeout(5000);
+
+struct Options {
+  std::string enclave_id;
+  std::string enclave_name;
+  bool all = false;
+};
+
+Result<void> terminate(const Options& options) {
+  const auto folders = sockets_folders();
+  std::vector<proc::Connection> connections;
+  if (options.all) {
+    NITRO_TRY(connections, proc::connect_to_all(folders));
+  } else {
+    std::string id = options.enclave_id;
+    if (!options.enclave_name.empty()) {
+      NITRO_TRY(id, proc::id_of(options.enclave_name, folders));
+    }
+    NITRO_TRY(auto connection, proc::connect_to(id, folders));
+    connections.push_back(std::move(connection));
+  }
+  const std::string request = proc::encode(proc::Command::kTerminate) + proc::encode(proc::Command::kTerminate);
+  NITRO_TRY(const auto answers, proc::ask_all(std::move(connections), request, false, proc::kTerminateTimeout));
+  for (const proc::Answer& answer : answers) {
+    if (answer.complete && answer.process && answer.status == 0)
+      proc::wait_for_end(*answer.process, kProcessEndTimeout);
+  }
+  NITRO_CHECK(print_answers(answers, options.all ? Shape::kArray : Shape::kObjects, options.all));
+  return {};
+}
+
+}  // namespace
+
+void add_terminate_enclave(CLI::App& application, Chosen& chosen) {
+  auto* command = application.add_subcommand("terminate-enclave", "Terminates an enclave");
+  auto options = std::make_shared<Options>();
+  auto* which = command->add_option_group("which enclave");
+  which->add_option("--enclave-id", options->enclave_id, "Enclave ID, used to uniquely identify an enclave");
+  which->add_option("--enclave-name", options->enclave_name, "Enclave name, used to uniquely identify an enclave");
+  which->add_flag("--all", options->all, "Terminate all running enclave instances belonging to the current user");
+  which->require_option(1);
+  command->callback([&chosen, options] {
+    chosen = {options->all ? "Terminate All Enclaves" : "Terminate Enclave",
+              [options](Context&) { return terminate(*options); }};
+  });
+}
+
+}  // namespace nitro::cli

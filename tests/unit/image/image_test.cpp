@@ -1,0 +1,281 @@
+// SPDX-License-Identifier: Apache-2.0
+// Images that are wrong in one way each, and what is said about it.
+#include "eif/image/image.h"
+
+#include <gtest/gtest.h>
+#include <zlib.h>
+
+#include "temp_folder.h"
+#include "tests/unit/image/layer_maker.h"
+
+namespace nitro::image {
+namespace {
+
+const std::string kLayer = tar({folder("bin"), {.name = "bin/app", .content = std::string(3000, 'x'), .mode = 0755}});
+
+std::string gzipped(const std::string& bytes) {
+  z_stream stream{};
+  EXPECT_EQ(deflateInit2(&stream, 6, Z_DEFLATED, 31, 8, Z_DEFAULT_STRATEGY), Z_OK);
+  std::string packed(compressBound(bytes.size()) + 32, '\0');
+  std::string input = bytes;
+  // zlib's interface is of unsigned char, which may alias any object.
+  stream.next_in = reinterpret_cast<Bytef*>(input.data());
+  stream.avail_in = static_cast<uInt>(input.size());
+  stream.next_out = reinterpret_cast<Bytef*>(packed.data());
+  stream.avail_out = static_cast<uInt>(packed.size());
+  EXPECT_EQ(deflate(&stream, Z_FINISH), Z_STREAM_END);
+  packed.resize(stream.total_out);
+  deflateEnd(&stream);
+  return packed;
+}
+
+Result<std::string> ramdisk_of(const ArchiveParts& parts) {
+  return image::ramdisk_of(read_docker_archive(extent_of(docker_archive(parts)), {}));
+}
+
+std::string refusal(const ArchiveParts& parts) {
+  const auto made = ramdisk_of(parts);
+  if (made) return "";
+  EXPECT_EQ(made.error().code(), ErrorCode::kEifBuilding);
+  return made.error().message();
+}
+
+std::string refusal(const std::string& archive, const std::string& name = {}) {
+  const auto opened = read_docker_archive(extent_of(archive), name);
+  return opened ? "" : opened.error().message();
+}
+
+TEST(Image, IsTheSameWithCompressedLayersAndInACompressedArchive) {
+  auto parts = parts_of({kLayer});
+  const auto expected = ramdisk_of(parts);
+  ASSERT_OK(expected);
+  parts.layers = {gzipped(kLayer)};
+  const auto layer = ramdisk_of(parts);
+  ASSERT_OK(layer);
+  expect_same_bytes(*layer, *expected);
+  const auto archive = image::ramdisk_of(read_docker_archive(extent_of(gzipped(docker_archive(parts))), {}));
+  ASSERT_OK(archive);
+  expect_same_bytes(*archive, *expected);
+}
+
+TEST(Image, RefusesALayerWhoseDigestIsWrong) {
+  auto parts = parts_of({kLayer});
+  parts.layers[0][600] = 'y';
+  EXPECT_PRED2(contains, refusal(parts),
+               "layer \"0/layer.tar\": tar archive, byte 512: the checksum of a header is wrong");
+  parts.layers[0] = kLayer;
+  parts.layers[0][1600] = 'y';  // in the content of a file, where nothing else notices
+  EXPECT_PRED2(contains, refusal(parts), "layer \"0/layer.tar\": its digest is sha256:");
+  parts.layers[0] = gzipped(parts.layers[0]);
+  EXPECT_PRED2(contains, refusal(parts), "the image is damaged");
+}
+
+TEST(Image, RefusesACompressedLayerThatIsCutOff) {
+  auto parts = parts_of({kLayer});
+  parts.layers = {gzipped(kLayer)};
+  parts.layers[0].resize(parts.layers[0].size() / 2);
+  EXPECT_PRED2(contains, refusal(parts), "damaged or incomplete");
+}
+
+TEST(Image, RefusesALayerThatIsNoTarArchive) {
+  EXPECT_PRED2(contains, refusal(parts_of({std::string(2000, 'x')})), "not a tar archive");
+  EXPECT_PRED2(contains, refusal(parts_of({"short"})), "ends inside a header");
+}
+
+TEST(Image, TakesAnEmptyLayer) {
+  EXPECT_OK(ramdisk_of(parts_of({kLayer, tar({}), ""})));
+}
+
+TEST(Image, RefusesLayersThatAreNotThoseOfTheConfiguration) {
+  auto parts = parts_of({kLayer, tar({})});
+  parts.diff_ids.pop_back();
+  EXPECT_PRED2(contains, refusal(parts), "has 2 layers, its configuration names 1");
+  parts = parts_of({kLayer});
+  parts.diff_ids = {"md5:1234"};
+  EXPECT_PRED2(contains, refusal(parts), "\"md5:1234\"");
+}
+
+TEST(Image, NeedsACommandAndPrefersCmd) {
+  auto parts = parts_of({kLayer});
+  parts.config["config"] = nlohmann::ordered_json::object();
+  EXPECT_PRED2(contains, refusal(parts), "neither CMD nor ENTRYPOINT");
+  parts.config["config"] = nullptr;
+  EXPECT_PRED2(contains, refusal(parts), "neither CMD nor ENTRYPOINT");
+  parts.config["config"] = {{"Cmd", nullptr}, {"Entrypoint", {"/e", "x"}}};
+  parts.config["rootfs"] = {{"diff_ids", parts.diff_ids}};
+  EXPECT_EQ(parse_config(parts.config)->command, (std::vector<std::string>{"/e", "x"}));
+  parts.config["config"]["Cmd"] = {"/c"};
+  EXPECT_EQ(parse_config(parts.config)->command, std::vector<std::string>{"/c"});
+  // As the reference: an empty CMD is one.
+  parts.config["config"]["Cmd"] = nlohmann::ordered_json::array();
+  EXPECT_TRUE(parse_config(parts.config)->command.empty());
+  parts.config["config"]["Cmd"] = "/alone";
+  EXPECT_EQ(parse_config(parts.config)->command, std::vector<std::string>{"/alone"});
+  parts.config["config"]["Cmd"] = {1, 2};
+  EXPECT_FALSE(parse_config(parts.config));
+}
+
+TEST(DockerArchive, SaysWhatIsMissing) {
+  EXPECT_PRED2(contains, refusal(""), "no manifest.json");
+  EXPECT_PRED2(contains, refusal("this is text, not an archive"), "ends inside a header");
+  EXPECT_PRED2(contains, refusal(std::string(5000, 't')), "not a tar archive");
+  EXPECT_PRED2(contains, refusal(tar({{.name = "x"}})), "no manifest.json");
+  EXPECT_PRED2(contains, refusal(tar({{.name = "index.json"}})), "oci-archive:");
+  EXPECT_PRED2(contains, refusal(tar({{.name = "manifest.json", .content = "[{"}})), "manifest.json is not valid JSON");
+  for (const char* wrong :
+       {"[]", "{}", "7", "null", "[7]", "[{}]", R"([{"Config":7}])", R"([{"Config":"c","Layers":7}])"}) {
+    EXPECT_PRED2(contains, refusal(tar({{.name = "manifest.json", .content = wrong}})), "does not describe images")
+        << wrong;
+  }
+  EXPECT_PRED2(contains, refusal(tar({{.name = "manifest.json", .content = R"([{"Config":"c.json","Layers":[]}])"}})),
+               "\"c.json\" that manifest.json names is missing");
+  EXPECT_PRED2(
+      contains,
+      refusal(tar({{.name = "c.json", .content = "{}"},
+                   {.name = "manifest.json", .content = R"([{"Config":"c.json","Layers":["l/layer.tar"]}])"}})),
+      "layer \"l/layer.tar\" that manifest.json names is missing");
+}
+
+TEST(DockerArchive, RefusesAConfigurationThatIsNotTheOneInItsName) {
+  const auto name = std::string(64, 'a') + ".json";
+  EXPECT_PRED2(contains,
+               refusal(tar({{.name = name, .content = "{}"},
+                            {.name = "manifest.json", .content = R"([{"Config":")" + name + R"("}])"}})),
+               "instead of the one in its name");
+}
+
+TEST(DockerArchive, RefusesDocumentsThatAreTooLargeOrTooDeep) {
+  const std::string large(kMaxDocumentBytes + 1, ' ');
+  EXPECT_PRED2(contains, refusal(tar({{.name = "manifest.json", .content = large}})), "bytes long");
+  const std::string deep(100000, '[');
+  EXPECT_PRED2(contains, refusal(tar({{.name = "manifest.json", .content = deep}})), "nested deeper");
+}
+
+TEST(DockerArchive, FindsAnImageAmongSeveral) {
+  const std::string config = R"({"config":{"Cmd":["x"]},"rootfs":{"diff_ids":[]}})";
+  const auto archive = tar({{.name = "a.json", .content = config},
+                            {.name = "b.json", .content = config + " "},
+                            {.name = "manifest.json",
+                             .content = R"([{"Config":"a.json","RepoTags":["one:1"],"Layers":null},)"
+                                        R"({"Config":"./b.json","RepoTags":["localhost:5000/two:2","two:latest"]}])"}});
+  EXPECT_PRED2(contains, refusal(archive), "2 images (\"one:1\", \"localhost:5000/two:2\", \"two:latest\"); append");
+  EXPECT_PRED2(contains, refusal(archive, "three"), "no image \"three\"; it holds \"one:1\"");
+  EXPECT_PRED2(contains, refusal(archive, "two:2"), "no image");
+  EXPECT_PRED2(contains, refusal(archive, "@2"), "no image number \"2\"");
+  EXPECT_PRED2(contains, refusal(archive, "@x"), "no image number");
+  EXPECT_EQ(read_docker_archive(extent_of(archive), "one:1")->id, sha256(as_bytes(config)));
+  for (const char* name : {"two", "docker.io/library/two:latest", "localhost:5000/two:2", "@1"}) {
+    const auto found = read_docker_archive(extent_of(archive), name);
+    ASSERT_OK(found);
+    EXPECT_EQ(found->id, sha256(as_bytes(config + " "))) << name;
+  }
+}
+
+TEST(DockerArchive, FollowsTheLinksOfLayersThatImagesShare) {
+  auto parts = parts_of({kLayer, kLayer});
+  const auto plain = docker_archive(parts);
+  const auto first = plain.find("1/layer.tar");
+  // The second copy becomes a link, as "docker save" writes it.
+  auto linked = plain.substr(0, first) + tar_member(symlink("1/layer.tar", "../0/layer.tar")) +
+                plain.substr(first + 512 + kLayer.size());
+  EXPECT_OK(image::ramdisk_of(read_docker_archive(extent_of(linked), {})));
+}
+
+TEST(DockerArchive, NamesTheFileThatCannotBeRead) {
+  const auto missing = open_docker_archive({Transport::kDockerArchive, "/nonexistent/x.tar", {}});
+  ASSERT_FALSE(missing);
+  EXPECT_EQ(missing.error().code(), ErrorCode::kFileOperation);
+  EXPECT_PRED2(contains, missing.error().message(), "/nonexistent/x.tar");
+  const nitro::testing::TempFolder folder;
+  const auto not_a_file = open_docker_archive({Transport::kDockerArchive, folder.path(), {}});
+  ASSERT_FALSE(not_a_file);
+  EXPECT_PRED2(contains, not_a_file.error().message(), "not a regular file");
+}
+
+class OciLayout : public ::testing::Test {
+ protected:
+  OciLayout() { std::filesystem::create_directories(folder_ / "blobs/sha256"); }
+  nlohmann::ordered_json store(const std::string& bytes) {
+    const auto digest = sha256(as_bytes(bytes));
+    nitro::testing::write_file(folder_ / ("blobs/sha256/" + digest.substr(7)), bytes);
+    return {{"digest", digest}, {"size", bytes.size()}};
+  }
+  void write_index(const std::vector<nlohmann::ordered_json>& manifests) {
+    nlohmann::ordered_json index;
+    index["manifests"] = manifests;
+    nitro::testing::write_file(folder_ / "index.json", index.dump());
+  }
+  nlohmann::ordered_json manifest_of(const std::string& layer) {
+    nlohmann::ordered_json config{{"architecture", "amd64"}, {"config", {{"Cmd", "/x"}}}};
+    config["rootfs"]["diff_ids"].push_back(sha256(as_bytes(layer)));
+    nlohmann::ordered_json manifest{{"config", store(config.dump())}};
+    manifest["layers"].push_back(store(layer));
+    return store(manifest.dump());
+  }
+  std::string refusal(const std::string& name = {}) {
+    const auto made = image::ramdisk_of(open_oci_folder({Transport::kOci, folder_.path(), name}, {"amd64"}));
+    return made ? "" : made.error().message();
+  }
+  std::string blob_path(const nlohmann::ordered_json& descriptor) {
+    return folder_ / ("blobs/sha256/" + descriptor["digest"].get<std::string>().substr(7));
+  }
+  nitro::testing::TempFolder folder_;
+};
+
+TEST_F(OciLayout, SaysWhatIsMissing) {
+  EXPECT_PRED2(contains, refusal(), "index.json");
+  nitro::testing::write_file(folder_ / "index.json", "{}");
+  EXPECT_PRED2(contains, refusal(), "names no images");
+  nlohmann::ordered_json entry{{"digest", "sha512:12"}, {"size", 3}};
+  write_index({entry});
+  EXPECT_PRED2(contains, refusal(), "\"sha512:12\"");
+  entry["digest"] = "sha256:" + std::string(64, '0');
+  write_index({entry});
+  EXPECT_PRED2(contains, refusal(), "blob sha256:000");
+  write_index({store(R"({"fsLayers":[]})")});
+  EXPECT_PRED2(contains, refusal(), "not supported");
+}
+
+TEST_F(OciLayout, RefusesBlobsThatAreNotWhatTheirDescriptorSays) {
+  const auto manifest = manifest_of(kLayer);
+  write_index({manifest});
+  EXPECT_EQ(refusal(), "");
+  const auto layer_path = blob_path(store(kLayer));
+  auto changed = kLayer;
+  changed[1600] = 'y';
+  nitro::testing::write_file(layer_path, changed);
+  EXPECT_PRED2(contains, refusal(), "its digest is");
+  nitro::testing::write_file(layer_path, kLayer + kLayer);
+  EXPECT_PRED2(contains, refusal(), "bytes instead of");
+  nitro::testing::write_file(layer_path, kLayer);
+  auto text = nitro::testing::read_file(blob_path(manifest));
+  text.back() = ' ';
+  nitro::testing::write_file(blob_path(manifest), text);
+  EXPECT_PRED2(contains, refusal(), "the manifest has the digest");
+}
+
+TEST_F(OciLayout, FindsAnImageByNameOrSaysWhichThereAre) {
+  auto one = manifest_of(kLayer);
+  auto two = manifest_of(tar({}));
+  one["annotations"] = {{"org.opencontainers.image.ref.name", "1.0"}};
+  two["annotations"] = {{"io.containerd.image.name", "docker.io/library/two:latest"}};
+  write_index({one, two});
+  EXPECT_PRED2(contains, refusal(), "2 images (\"1.0\", \"docker.io/library/two:latest\")");
+  EXPECT_EQ(refusal("1.0"), "");
+  EXPECT_EQ(refusal("two"), "");
+  EXPECT_PRED2(contains, refusal("3"), "no image \"3\"");
+}
+
+TEST_F(OciLayout, RefusesAnIndexWithoutEnd) {
+  auto inner = manifest_of(kLayer);
+  for (int i = 0; i < 6; ++i) {
+    nlohmann::ordered_json outer;
+    outer["manifests"].push_back(inner);
+    inner = store(outer.dump());
+  }
+  write_index({inner});
+  EXPECT_PRED2(contains, refusal(), "without end");
+}
+
+}  // namespace
+}  // namespace nitro::image
