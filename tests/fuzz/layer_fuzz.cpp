@@ -1,0 +1,158 @@
+// SPDX-License-Identifier: Apache-2.0
+// Any bytes as layers: reading, merging and writing the ramdisk must end with an answer or an error of the input.
+//
+// The first byte chooses. Even: the rest is a tar archive, whose checksums are put right first, or no change would get
+// past them. Odd: the rest are entries in a short form (kind, name from a small alphabet, link target), which get to
+// the rules of the tree at once.
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "eif/image/ramdisk.h"
+#include "nitro/bytes.h"
+
+using nitro::ErrorCode;
+using nitro::Fd;
+using nitro::Result;
+namespace image = nitro::image;
+
+namespace {
+
+constexpr std::size_t kBlock = 512;
+
+void require(bool holds) {
+  if (!holds) std::abort();
+}
+
+void put_checksums_right(std::string& archive) {
+  for (std::size_t at = 0; at + kBlock <= archive.size(); at += kBlock) {
+    if (archive.compare(at + 257, 5, "ustar") != 0) continue;
+    archive.replace(at + 148, 8, "        ");
+    unsigned sum = 0;
+    for (std::size_t i = 0; i < kBlock; ++i) sum += static_cast<unsigned char>(archive[at + i]);
+    char digits[8];
+    std::snprintf(digits, sizeof digits, "%06o", sum);
+    archive.replace(at + 148, 7, digits, 7);
+  }
+}
+
+image::Extent extent_of(const std::string& bytes) {
+  Fd file(::memfd_create("fuzz", MFD_CLOEXEC));
+  require(file.valid() && nitro::write_all(file.get(), nitro::as_bytes(bytes)).has_value());
+  return {std::make_shared<const Fd>(std::move(file)), 0, bytes.size()};
+}
+
+// The tree holds together whatever it was made of, and so does the ramdisk.
+void check(image::Tree& tree, const std::vector<image::Extent>& layers) {
+  if (!image::add_container_files(tree, "/work/folder")) return;
+  std::set<std::string, std::less<>> seen;
+  const auto walked = tree.walk([&seen](const image::Tree::Visit& file) -> Result<void> {
+    const std::string path(file.path);
+    require(!path.empty() && path.size() <= image::kMaxPathBytes);
+    require(path.front() != '/' && path.back() != '/');
+    const auto framed = "/" + path + "/";
+    require(framed.find("/../") == std::string::npos && framed.find("/./") == std::string::npos);
+    require(framed.find("//") == std::string::npos);
+    if (const auto slash = path.rfind('/'); slash != std::string::npos) require(seen.contains(path.substr(0, slash)));
+    require(file.first_name.empty() || seen.contains(file.first_name));
+    require(seen.insert(path).second);
+    return {};
+  });
+  require(walked.has_value());
+  std::uint64_t size = 0;
+  const std::vector<std::string> command{"/bin/app"};
+  const nitro::ByteSink sink = [&size](std::span<const std::byte> bytes) -> Result<void> {
+    size += bytes.size();
+    return {};
+  };
+  const auto written = image::write_customer_ramdisk(tree, layers, command, {}, sink);
+  if (written) {
+    require(size % kBlock == 0);
+  } else {
+    require(written.error().code() == ErrorCode::kEifBuilding);
+  }
+}
+
+void read_archive(const std::string& archive) {
+  const auto layer = extent_of(archive);
+  image::Tree tree;
+  tree.begin_layer();
+  image::TarReader reader(layer);
+  image::TarEntry entry;
+  for (;;) {
+    const auto more = reader.next(entry);
+    if (!more) {
+      require(more.error().code() == ErrorCode::kEifBuilding);
+      return;
+    }
+    if (!*more) break;
+    require(entry.data_offset_bytes + entry.size_bytes <= archive.size());
+    if (!tree.apply(entry)) return;
+  }
+  check(tree, {layer});
+}
+
+std::string name_from(std::string_view& input) {
+  constexpr std::string_view kParts[] = {"a",    "b",   "c",   "..",    ".",           "", ".wh.a", ".wh..wh..opq",
+                                         ".wh.", "etc", "dev", "hosts", ".wh..wh.plnk"};
+  std::string name;
+  while (!input.empty()) {
+    const auto byte = static_cast<unsigned char>(input.front());
+    input.remove_prefix(1);
+    if (byte >= 0xc0) break;
+    if (!name.empty()) name += '/';
+    name += kParts[byte % std::size(kParts)];
+  }
+  return name;
+}
+
+void apply_entries(std::string_view input) {
+  image::Tree tree;
+  std::vector<image::Extent> layers(1, extent_of({}));
+  tree.begin_layer();
+  while (!input.empty()) {
+    const auto kind = static_cast<unsigned char>(input.front());
+    input.remove_prefix(1);
+    if (kind % 9 == 8 && layers.size() < 8) {
+      tree.begin_layer();
+      layers.push_back(layers.front());
+      continue;
+    }
+    image::TarEntry entry;
+    entry.name = name_from(input);
+    entry.mode = kind;
+    if (kind % 9 == 7) {
+      entry.kind = image::TarEntry::Kind::kHardLink;
+      entry.link_target = name_from(input);
+    } else {
+      entry.type = static_cast<image::FileType>(kind % 9 % 6);
+      if (entry.type == image::FileType::kSymlink) entry.link_target = (kind % 2 == 0 ? "/" : "") + name_from(input);
+    }
+    // A refused entry ends a real build; here the tree must still hold together.
+    static_cast<void>(tree.apply(entry));
+  }
+  check(tree, layers);
+}
+
+}  // namespace
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+  if (size == 0) return 0;
+  // char may alias any object.
+  const std::string_view input(reinterpret_cast<const char*>(data) + 1, size - 1);
+  if (data[0] % 2 == 0) {
+    std::string archive(input);
+    put_checksums_right(archive);
+    read_archive(archive);
+  } else {
+    apply_entries(input);
+  }
+  return 0;
+}

@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: Apache-2.0
+"""nitro-cli over the stand-in for the device (tests/support/nitro_device). Environment: NITRO_CLI (the tool), NITRO_DEVICE_STANDIN (the
+library)."""
+import json
+import os
+import pathlib
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import unittest
+
+DATA = pathlib.Path(__file__).resolve().parents[2] / "data"
+IMAGE = DATA / "golden/eif/tiny/image.eif"
+SKIPPED = 77
+NOBODY = "i-1234567890abcdef0-enc1234567890abcdef"
+
+
+def wait_until(condition, seconds=10.0):
+    end = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.01)
+    return True
+
+
+def is_gone(process):
+    try:
+        with open(f"/proc/{process}/stat", encoding="ascii", errors="replace") as file:
+            return file.read().rpartition(")")[2].split()[0] == "Z"
+    except OSError:
+        return True
+
+
+class Machine:
+    """One made-up parent instance with a nitro-cli of its own."""
+
+    def __init__(self, case=None):
+        case = case or {}
+        self.folder = tempfile.mkdtemp(prefix="nitro-device-")
+        self.trace = f"{self.folder}/trace"
+        self.started = []
+        for sub in ("s", "logs"):
+            os.mkdir(f"{self.folder}/{sub}")
+        image = IMAGE.read_bytes()
+        shutil.copy(IMAGE, f"{self.folder}/image.eif")
+        pathlib.Path(f"{self.folder}/garbage.eif").write_bytes(b"this is not an enclave image\n" * 100)
+        pathlib.Path(f"{self.folder}/short.eif").write_bytes(image[:len(image) // 2])
+        config = case.get("config file (EIF stands for the image's path)")
+        if config:
+            pathlib.Path(f"{self.folder}/c.json").write_text(config.replace("EIF", f"{self.folder}/image.eif"), encoding="utf-8")
+        self.environment = {**os.environ,
+                            "LD_PRELOAD": os.environ["NITRO_DEVICE_STANDIN"],
+                            "NITRO_CLI_SOCKETS_PATH": f"{self.folder}/s", "NITRO_CLI_LOGS_PATH": f"{self.folder}/logs",
+                            "NITRO_DEVICE_TRACE": self.trace, "NITRO_DEVICE_IMAGE": f"{self.folder}/given.eif",
+                            "NITRO_DEVICE_NAME": os.path.basename(self.folder),
+                            "NITRO_DEVICE_CPU_POOL": case.get("CPU pool", "1-3"),
+                            "NITRO_DEVICE_PAGES_1G": case.get("free 1 GiB pages", "0"), "NITRO_DEVICE_PAGES_2M": case.get("free 2 MiB pages", "1024"),
+                            "NITRO_DEVICE_FAIL": case.get("call that fails = errno", ""),
+                            "NITRO_DEVICE_HEARTBEAT": case.get("heartbeat", "right")}
+        self.environment.pop("NITRO_CLI_BACKEND", None)
+        self.environment.update(case.get("environment", {}))
+
+    def lines(self):
+        try:
+            return pathlib.Path(self.trace).read_text(encoding="ascii").splitlines()
+        except FileNotFoundError:
+            return []
+
+    def run(self, command):
+        last = self.started[-1]["EnclaveID"] if self.started else NOBODY
+        arguments = command.replace("DIR", self.folder).replace("ENCLAVE-ID", last).split()
+        done = subprocess.run([os.environ["NITRO_CLI"], *arguments], env=self.environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                              stderr=subprocess.PIPE, text=True, timeout=60, check=False)
+        if command.startswith("run-enclave") and done.returncode == 0:
+            self.started.append(json.loads(done.stdout))
+        # The other end of a heartbeat writes down what it got a moment after the tool has sent it.
+        starts = sum(line.startswith("START_ENCLAVE") and "->" not in line for line in self.lines())
+        wait_until(lambda: sum(line.startswith("HEARTBEAT") for line in self.lines()) >= starts)
+        return done
+
+    def wait_for_the_end(self):
+        return wait_until(lambda: is_gone(self.started[-1]["ProcessID"]))
+
+    def close(self):
+        for enclave in self.started:
+            if not is_gone(enclave["ProcessID"]):
+                os.kill(enclave["ProcessID"], signal.SIGKILL)
+                wait_until(lambda process=enclave["ProcessID"]: is_gone(process))
+        shutil.rmtree(self.folder)
+
+
+def main():
+    for variable in ("NITRO_CLI", "NITRO_DEVICE_STANDIN"):
+        if not os.path.exists(os.environ.get(variable, "")):
+            print(f"SKIPPED: {variable} does not name a file: build the project first")
+            sys.exit(SKIPPED)
+    unittest.main(module="__main__")

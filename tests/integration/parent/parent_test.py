@@ -1,0 +1,267 @@
+# SPDX-License-Identifier: Apache-2.0
+"""nitro-cli on a whole parent instance: the upstream driver of Linux with its ioctls and checks, CPUs that are really taken from the
+machine, huge pages, vsock, and the enclave's image booted from the very memory that was handed over. The machine is QEMU, started by
+nitro_parent.py of ../shared/parent beside the project (NITRO_PARENT names another folder); without it these tests are skipped. Each machine
+takes about 10 s to boot and to end."""
+import json
+import os
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import unittest
+
+HERE = pathlib.Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parent))
+from enclave import docker_archive, needed, skip  # noqa: E402
+
+PARENT = pathlib.Path(os.environ.get("NITRO_PARENT", HERE.parents[3] / "shared/parent"))
+BUSYBOX = shutil.which("busybox")
+LIBRARIES = ("libcbor.so.0.8", "libgnutls.so.30", "libpixman-1.so.0", "libfdt.so.1", "libglib-2.0.so.0")
+
+# What every script has at hand: `step NAME COMMAND…` shows how a command ended and what it printed, `state NAME` what is left of the huge
+# pages and which CPUs the machine has, `ended PID` waits for a process that is going to end.
+PRELUDE = """
+export NITRO_CLI_LOGS_PATH=/tmp
+step() {
+  echo "@step $1"; shift
+  "$@" >/tmp/out 2>/tmp/err; status=$?
+  cat /tmp/out; echo "@stderr"; cat /tmp/err; echo "@status $status"
+}
+state() {
+  echo "@step $1"
+  echo "pages $(awk '/HugePages_Free/ {print $2}' /proc/meminfo) cpus $(cat /sys/devices/system/cpu/online)"
+  echo "@stderr"; echo "@status 0"
+}
+ended() { n=0; while [ -d "/proc/$1" ] && [ $n -lt 200 ]; do usleep 100000; n=$((n + 1)); done; [ ! -d "/proc/$1" ]; }
+process() { sed -n 's/.*"ProcessID": \\([0-9]*\\).*/\\1/p' /tmp/out; }
+run() { nitro-cli run-enclave --eif-path /root/image.eif "$@"; }
+"""
+
+
+class Step:
+    def __init__(self, out, err, status):
+        self.out, self.err, self.status = out, err, status
+
+    @property
+    def json(self):
+        return json.loads(self.out)
+
+    @property
+    def codes(self):
+        return sorted(set(re.findall(r"\[ (E\d\d) \]", self.err)))
+
+    def __repr__(self):
+        return f"status {self.status}\nstdout: {self.out}\nstderr: {self.err}"
+
+
+class Parent:
+    """What one boot of the parent instance, with one script, has shown."""
+
+    def __init__(self, script, *options):
+        with tempfile.TemporaryDirectory(prefix="nitro-parent-") as folder:
+            path = f"{folder}/script"
+            pathlib.Path(path).write_text(PRELUDE + script, encoding="ascii")
+            done = subprocess.run([sys.executable, str(PARENT / "nitro_parent.py"), "--add", os.environ["NITRO_CLI"],
+                                   "--add", f"{ParentTest.folder}/image.eif:/root/image.eif", "--timeout", "240", *options, path],
+                                  stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", check=False)
+        self.output = done.stdout
+        shell, _, rest = done.stdout.partition("\n== device\n")
+        device, _, self.consoles = rest.partition("\n== enclave")
+        self.device = device.splitlines()
+        self.steps = {}
+        for name, out, err, status in re.findall(r"^@step (\S+)\n(.*?)^@stderr\n(.*?)^@status (\d+)$", shell, re.S | re.M):
+            self.steps[name] = Step(out, err, int(status))
+
+    def __getitem__(self, name):
+        if name not in self.steps:
+            raise AssertionError(f"the step {name} was not reached:\n{self.output}")
+        return self.steps[name]
+
+    def count(self, start):
+        return sum(int((re.search(r"  x(\d+)$", line) or [0, 1])[1]) for line in self.device if line.startswith(start))
+
+
+class ParentTest(unittest.TestCase):
+    maxDiff = None
+    folder = None
+
+    @classmethod
+    def setUpClass(cls):
+        if ParentTest.folder is not None:
+            return
+        ParentTest.folder = tempfile.mkdtemp(prefix="nitro-parent-image-")
+        unittest.addModuleCleanup(shutil.rmtree, ParentTest.folder)
+        archive, eif = f"{ParentTest.folder}/image.tar", f"{ParentTest.folder}/image.eif"
+        docker_archive(archive, {"bin/busybox": (pathlib.Path(BUSYBOX).read_bytes(), 0o755)},
+                       ["/bin/busybox", "sh", "-c", "while :; do echo in the enclave; /bin/busybox sleep 1; done"])
+        subprocess.run([os.environ["NITRO_CLI"], "build-enclave", "--docker-uri", f"docker-archive:{archive}", "--output-file", eif],
+                       stdout=subprocess.DEVNULL, check=True)
+        described = subprocess.run([os.environ["NITRO_CLI"], "describe-eif", "--eif-path", eif], stdout=subprocess.PIPE, check=True)
+        ParentTest.measurements = json.loads(described.stdout)["Measurements"]
+
+    def succeeded(self, step):
+        self.assertEqual(step.status, 0, step)
+        return step.json if step.out else None
+
+    def failed(self, step, code, *words):
+        self.assertEqual((step.status, step.out, step.codes), (39, "", sorted({code, "E39"})), step)
+        for word in words:
+            self.assertIn(word, step.err)
+
+    def nothing_is_left(self, parent):
+        """Every slot of the device was given back."""
+        self.assertEqual(parent.count("SLOT_ALLOC"), parent.count("SLOT_FREE"), parent.device)
+
+
+class Life(ParentTest):
+    def test_enclaves_boot_are_listed_and_give_everything_back(self):
+        parent = Parent("""
+state before
+step run run --memory 128 --cpu-count 1 --debug-mode --enclave-cid 18
+step listed nitro-cli describe-enclaves
+state running
+step ended nitro-cli terminate-enclave --all
+state after
+
+step first run --memory 64 --cpu-count 1 --enclave-name first --enclave-cid 19
+step second run --memory 96 --cpu-ids 3 --enclave-name second --enclave-cid 20
+step both nitro-cli describe-enclaves
+state both-running
+step no-cpu-left run --memory 64 --cpu-count 2 --enclave-name third
+step cpu-in-use run --memory 64 --cpu-ids 3 --enclave-name third
+step cid-in-use run --memory 64 --cpu-count 1 --enclave-name third --enclave-cid 19
+state refused
+step one-ended nitro-cli terminate-enclave --enclave-name first
+step one-left nitro-cli describe-enclaves
+step other-ended nitro-cli terminate-enclave --all
+state all-ended
+
+step outside run --memory 64 --cpu-ids 1 5
+step too-much run --memory 1024 --cpu-count 1
+state still-all
+
+step killed run --memory 64 --cpu-count 3 --enclave-cid 21
+pid=$(process); kill -9 "$pid"; step gone ended "$pid"
+step none nitro-cli describe-enclaves
+state after-kill
+
+rmmod nitro_enclaves
+step no-driver run --memory 64 --cpu-count 1
+""", "--pages", "200")
+        everything = parent["before"].out
+        self.assertEqual(everything, "pages 200 cpus 0\n")
+
+        started = self.succeeded(parent["run"])
+        self.assertEqual((started["EnclaveCID"], started["CPUIDs"], started["MemoryMiB"]), (18, [1], 128))
+        listed = self.succeeded(parent["listed"])
+        self.assertEqual([list(enclave) for enclave in listed], [[*started, "State", "Flags", "Measurements"]])
+        self.assertEqual((listed[0]["State"], listed[0]["Flags"]), ("RUNNING", "DEBUG_MODE"))
+        self.assertEqual(listed[0]["Measurements"], self.measurements)
+        self.assertEqual(parent["running"].out, "pages 136 cpus 0\n")
+        self.assertEqual(self.succeeded(parent["ended"]),
+                         [{"EnclaveName": "image", "EnclaveID": started["EnclaveID"], "Terminated": True}])
+        self.assertEqual(parent["after"].out, everything)
+        self.assertIn("START cid=18 flags=1 vcpus=1 regions=64 mem=128M", parent.device)
+        size = os.path.getsize(f"{self.folder}/image.eif")
+        self.assertIn(f"IMAGE {size} bytes", parent.device)
+        self.assertIn("in the enclave", parent.consoles)
+
+        self.succeeded(parent["first"])
+        self.assertEqual(self.succeeded(parent["second"])["CPUIDs"], [3])
+        both = sorted(self.succeeded(parent["both"]), key=lambda enclave: enclave["EnclaveName"])
+        self.assertEqual([(e["EnclaveName"], e["EnclaveCID"], e["CPUIDs"], e["MemoryMiB"], e["State"]) for e in both],
+                         [("first", 19, [1], 64, "RUNNING"), ("second", 20, [3], 96, "RUNNING")])
+        self.assertEqual(parent["both-running"].out, "pages 120 cpus 0\n")
+        self.failed(parent["no-cpu-left"], "E29", "no CPU is left in the pool")
+        self.failed(parent["cpu-in-use"], "E29", "CPU 3", "not free in the pool")
+        self.failed(parent["cid-in-use"], "E29", "same CID")
+        self.assertEqual(parent["refused"].out, "pages 120 cpus 0\n")
+        self.succeeded(parent["one-ended"])
+        self.assertEqual([e["EnclaveName"] for e in self.succeeded(parent["one-left"])], ["second"])
+        self.succeeded(parent["other-ended"])
+        self.assertEqual(parent["all-ended"].out, everything)
+
+        self.failed(parent["outside"], "E21", "CPU 5")
+        self.failed(parent["too-much"], "E27", "make 400 MiB")
+        self.assertEqual(parent["still-all"].out, everything)
+
+        # All CPUs of the pool were there, so those of the others had come back.
+        self.assertEqual(self.succeeded(parent["killed"])["CPUIDs"], [1, 2, 3])
+        self.assertEqual(parent["gone"].status, 0)
+        self.assertEqual(self.succeeded(parent["none"]), [])
+        self.assertEqual(parent["after-kill"].out, everything)
+        self.failed(parent["no-driver"], "E19", "--local")
+        self.nothing_is_left(parent)
+
+
+class Ends(ParentTest):
+    def test_an_enclave_that_crashes_ends_its_process_and_gives_everything_back(self):
+        parent = Parent("""
+step run run --memory 64 --cpu-count 3
+pid=$(process); step gone ended "$pid"
+step none nitro-cli describe-enclaves
+state after
+step again run --memory 64 --cpu-count 3 --enclave-cid 30
+""", "--enclave", "beat", "--crash", "3")
+        self.succeeded(parent["run"])
+        self.assertEqual(parent["gone"].status, 0)
+        self.assertEqual(self.succeeded(parent["none"]), [])
+        self.assertEqual(parent["after"].out, "pages 256 cpus 0\n")
+        self.assertEqual(self.succeeded(parent["again"])["CPUIDs"], [1, 2, 3])
+        self.assertIn("CRASH cid=16", parent.device)
+
+    def test_a_wrong_heartbeat_fails_the_start(self):
+        parent = Parent("""
+step run run --memory 64 --cpu-count 1
+state after
+step none nitro-cli describe-enclaves
+""", "--enclave", "wrong")
+        self.failed(parent["run"], "E36", "0x42")
+        self.assertEqual(parent["after"].out, "pages 256 cpus 0\n")
+        self.assertEqual(self.succeeded(parent["none"]), [])
+        self.nothing_is_left(parent)
+
+    def test_a_crash_before_the_heartbeat_fails_the_start_at_once(self):
+        parent = Parent("""
+step run run --memory 64 --cpu-count 1
+state after
+""", "--enclave", "silent", "--crash", "2")
+        self.failed(parent["run"], "E36", "stopped")
+        self.assertEqual(parent["after"].out, "pages 256 cpus 0\n")
+        self.nothing_is_left(parent)
+
+    def test_interrupting_the_command_undoes_the_start(self):
+        parent = Parent("""
+nitro-cli run-enclave --eif-path /root/image.eif --memory 64 --cpu-count 1 >/tmp/out 2>/tmp/err &
+pid=$!; sleep 4; kill -TERM $pid; wait $pid
+step none nitro-cli describe-enclaves
+n=0; while pidof nitro-cli >/dev/null && [ $n -lt 50 ]; do usleep 100000; n=$((n + 1)); done
+state after
+""", "--enclave", "silent")
+        self.assertEqual(parent["none"].json, [], parent.output)
+        self.assertEqual(parent["after"].out, "pages 256 cpus 0\n")
+        self.assertEqual(parent.count("START"), 1, parent.device)
+        self.nothing_is_left(parent)
+
+
+def main():
+    if not (PARENT / "nitro_parent.py").exists():
+        skip(f"{PARENT}/nitro_parent.py is not there: these tests need the parent machine (NITRO_PARENT names its folder)")
+    needed("NITRO_CLI", "build the project first")
+    needed("NITRO_CLI_BLOBS", "make them with blobs/build-blobs")
+    for program in ("busybox", "cpio", "ldd"):
+        if shutil.which(program) is None:
+            skip(f"{program} is not there: install busybox-static and cpio")
+    known = subprocess.run(["/sbin/ldconfig", "-p"], stdout=subprocess.PIPE, text=True, check=False).stdout
+    missing = [library for library in LIBRARIES if library not in known]
+    missing += [folder for folder in ("/usr/share/seabios", "/usr/share/qemu") if not os.path.isdir(folder)]
+    if missing:
+        skip(f"{', '.join(missing)} is not there: install libcbor0.8 libgnutls30 libpixman-1-0 libfdt1 libglib2.0-0 seabios qemu-system-data")
+    unittest.main(module="__main__")
+
+
+if __name__ == "__main__":
+    main()
