@@ -103,6 +103,8 @@ class LocalEnclave final : public Machine {
     return resources;
   }
 
+  [[nodiscard]] int image_fd() const override { return image_.fd(); }
+
   [[nodiscard]] std::chrono::milliseconds boot_timeout() const override {
     return boot_timeout_for(image_.file_size_bytes(), request_.memory.bytes());
   }

@@ -55,6 +55,9 @@ class Machine {
 
   /// Takes memory and CPUs, loads the image and starts the enclave. On failure everything taken has been given back.
   virtual Result<EnclaveResources> start(EventLoop& loop, MachineEvents events) = 0;
+  /// The image file, as long as the machine lives; borrowed, its position is not used. Whoever measures the image that
+  /// runs reads it here: the name may stand for another file by then.
+  [[nodiscard]] virtual int image_fd() const = 0;
   /// How long the enclave may take from start() to its heartbeat.
   [[nodiscard]] virtual std::chrono::milliseconds boot_timeout() const = 0;
   /// Ends the enclave and gives everything back; no event follows. Does nothing when it has been called before.

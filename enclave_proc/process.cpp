@@ -42,10 +42,14 @@ constexpr std::chrono::seconds kFarewellLimit(2);
 /// Measures the image on a thread of its own while the enclave boots. The result is announced through an eventfd.
 class ImageDescriber {
  public:
-  static Result<std::unique_ptr<ImageDescriber>> start(std::string eif_path) {
+  /// `image` is borrowed for the call; `name` stands for it in messages.
+  static Result<std::unique_ptr<ImageDescriber>> start(int image, std::string name) {
     Fd done(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
     if (!done) return fail_errno(ErrorCode::kEpoll, "creating an event descriptor");
-    return std::unique_ptr<ImageDescriber>(new ImageDescriber(std::move(eif_path), std::move(done)));
+    Fd file(::fcntl(image, F_DUPFD_CLOEXEC, 3));
+    if (!file) return fail_errno(ErrorCode::kFileOperation, fmt::format("keeping {} open", quote(name)));
+    NITRO_TRY(eif::Reader reader, eif::Reader::open(std::move(file), std::move(name)));
+    return std::unique_ptr<ImageDescriber>(new ImageDescriber(std::move(reader), std::move(done)));
   }
 
   /// Readable once the result is there.
@@ -57,9 +61,9 @@ class ImageDescriber {
   }
 
  private:
-  ImageDescriber(std::string eif_path, Fd done)
-      : done_(std::move(done)), thread_([this, path = std::move(eif_path)] {
-          result_.emplace(eif::describe(path));
+  ImageDescriber(eif::Reader reader, Fd done)
+      : done_(std::move(done)), thread_([this, image = std::move(reader)] {
+          result_.emplace(image.describe());
           const std::uint64_t one = 1;
           [[maybe_unused]] const ssize_t ignored = ::write(done_.get(), &one, sizeof one);
         }) {}
@@ -105,7 +109,7 @@ class EnclaveProcess {
     }));
     NITRO_TRY(folder_, sockets_folder_for_new_enclave());
     NITRO_TRY(machine_, make_machine(request_, folder_));
-    NITRO_TRY(describer_, ImageDescriber::start(request_.eif_path));
+    NITRO_TRY(describer_, ImageDescriber::start(machine_->image_fd(), request_.eif_path));
     NITRO_TRY(describer_watch_, loop_->watch_fd(describer_->fd(), EPOLLIN, [this](std::uint32_t) { on_described(); }));
     tell(StdErrMessage{"Start allocating memory...\n"});
     NITRO_TRY(auto resources,

@@ -30,6 +30,7 @@ class NitroEnclave final : public Machine {
     return resources;
   }
 
+  [[nodiscard]] int image_fd() const override { return image_.fd(); }
   [[nodiscard]] std::chrono::milliseconds boot_timeout() const override {
     return boot_timeout_for(image_.file_size_bytes(), memory_.size().bytes());
   }
