@@ -194,7 +194,7 @@ Result<std::uint64_t> ask_number(Connection connection, Command command) {
   const int socket = connection.socket.get();
   NITRO_CHECK(set_timeouts(socket, kAnswerTimeout));
   std::array<std::byte, 8> bytes{};
-  auto sent = write_all(socket, as_bytes(encode(command) + encode(command)));
+  auto sent = write_all(socket, as_bytes(encode_request(command)));
   auto received = sent ? read_exact(socket, bytes) : std::move(sent);
   if (!received) {
     return fail_within(fmt::format("asking the enclave process ({})", name_of(command)),
@@ -205,7 +205,7 @@ Result<std::uint64_t> ask_number(Connection connection, Command command) {
 
 Result<std::vector<std::string>> enclave_names(const std::vector<std::string>& folders) {
   NITRO_TRY(auto connections, connect_to_all(folders));
-  const std::string request = encode(Command::kGetEnclaveName) + encode(Command::kGetEnclaveName);
+  const std::string request = encode_request(Command::kGetEnclaveName);
   NITRO_TRY(const auto answers, ask_all(std::move(connections), request, true, kAnswerTimeout));
   std::vector<std::string> names;
   for (const Answer& answer : answers) {
@@ -217,7 +217,7 @@ Result<std::vector<std::string>> enclave_names(const std::vector<std::string>& f
 
 Result<std::string> id_of(const std::string& name, const std::vector<std::string>& folders) {
   NITRO_TRY(auto connections, connect_to_all(folders));
-  const std::string request = encode(Command::kGetIdByName) + encode(Command::kGetIdByName) + encode_name(name);
+  const std::string request = encode_request(Command::kGetIdByName, encode_name(name));
   NITRO_TRY(const auto answers, ask_all(std::move(connections), request, true, kAnswerTimeout));
   std::vector<std::string> ids;
   for (const Answer& answer : answers) {

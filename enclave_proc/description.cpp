@@ -56,8 +56,4 @@ Json terminate_info(const EnclaveIdentity& enclave) {
   return json;
 }
 
-std::string pretty(const Json& json) {
-  return eif::json_text(json);
-}
-
 }  // namespace nitro::proc

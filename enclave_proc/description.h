@@ -30,7 +30,5 @@ struct EnclaveIdentity {
 [[nodiscard]] nlohmann::ordered_json describe_info(const EnclaveIdentity& enclave, EnclaveState state,
                                                    const eif::Description& image, bool with_metadata);
 [[nodiscard]] nlohmann::ordered_json terminate_info(const EnclaveIdentity& enclave);
-/// Two spaces a level, as all output of the tools; bytes that are not UTF-8 are replaced. No final newline.
-[[nodiscard]] std::string pretty(const nlohmann::ordered_json& json);
 
 }  // namespace nitro::proc

@@ -28,6 +28,7 @@
 #include "enclave_proc/protocol.h"
 #include "nitro/bytes.h"
 #include "nitro/directories.h"
+#include "nitro/eif/metadata.h"
 #include "nitro/error_report.h"
 #include "nitro/log.h"
 #include "nitro/unix_socket.h"
@@ -171,7 +172,7 @@ class EnclaveProcess {
     auto watched = watch_socket_file();
     if (!watched) return fail_start(std::move(watched).error());
     state_ = EnclaveState::kRunning;
-    tell(StdOutMessage{pretty(run_info(enclave_)) + "\n"});
+    tell(StdOutMessage{eif::json_text(run_info(enclave_)) + "\n"});
     tell(StatusReply{0});
     command_line_watch_.cancel();
     command_line_.reset();
@@ -184,7 +185,9 @@ class EnclaveProcess {
             .enclave_cid = enclave_.resources.enclave_cid,
             .enclave_flags = enclave_.debug_mode ? kDebugModeFlag : 0,
             .describe =
-                [this](bool with_metadata) { return pretty(describe_info(enclave_, state_, *image_, with_metadata)); },
+                [this](bool with_metadata) {
+                  return eif::json_text(describe_info(enclave_, state_, *image_, with_metadata));
+                },
             .terminate = [this] { return terminate(); },
             .on_terminated = [this] { loop_->stop(); }};
   }
@@ -203,7 +206,7 @@ class EnclaveProcess {
       return replies;
     }
     replies.emplace_back(StdErrMessage{fmt::format("Successfully terminated enclave {}.\n", enclave_.id)});
-    replies.emplace_back(StdOutMessage{pretty(terminate_info(enclave_)) + "\n"});
+    replies.emplace_back(StdOutMessage{eif::json_text(terminate_info(enclave_)) + "\n"});
     return replies;
   }
 

@@ -135,6 +135,11 @@ std::string encode_name(std::string_view name) {
   return framed(cbor);
 }
 
+std::string encode_request(Command command, std::string_view arguments) {
+  const std::string name = encode(command);
+  return fmt::format("{}{}{}", name, name, arguments);
+}
+
 std::string encode_describe_arguments(bool with_metadata) {
   std::string cbor;
   append_head(cbor, cbor_encode_map_start, std::size_t{1});

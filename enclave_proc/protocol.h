@@ -58,6 +58,8 @@ using Reply = std::variant<StdOutMessage, StdErrMessage, StatusReply>;
 
 /// Whole messages, length included, ready to be sent.
 [[nodiscard]] std::string encode(Command command);
+/// All that a client sends for one command: its name twice, and `arguments`, an encoded message or nothing.
+[[nodiscard]] std::string encode_request(Command command, std::string_view arguments = {});
 [[nodiscard]] std::string encode(const Reply& reply);
 [[nodiscard]] std::string encode_name(std::string_view name);
 [[nodiscard]] std::string encode_describe_arguments(bool with_metadata);

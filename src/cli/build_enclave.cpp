@@ -20,6 +20,7 @@
 #include "nitro/version.h"
 #include "progress.h"
 #include "src/cli/command.h"
+#include "src/cli/output.h"
 
 namespace nitro::cli {
 
@@ -214,8 +215,7 @@ Result<void> build_enclave(const BuildEnclaveOptions& options) {
   progress.show("");
 
   std::fputs("The enclave image is complete.\n", stderr);
-  const nlohmann::ordered_json printed = {{"Measurements", eif::to_json(*written)}};
-  return write_all(STDOUT_FILENO, as_bytes(eif::json_text(printed) + "\n"));
+  return write_all(STDOUT_FILENO, as_bytes(eif::json_text(build_info_json(*written)) + "\n"));
 }
 
 void add_build_enclave(CLI::App& application, Chosen& chosen) {

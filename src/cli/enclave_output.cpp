@@ -6,7 +6,7 @@
 #include <cerrno>
 #include <iostream>
 
-#include "nitro/eif/metadata.h"
+#include "src/cli/output.h"
 
 namespace nitro::cli {
 
@@ -28,9 +28,9 @@ Result<std::vector<nlohmann::ordered_json>> print_answers(const std::vector<proc
   }
   if (silent > 0) std::cerr << "Failed connections: " << silent << "\n";
   if (shape == Shape::kArray) {
-    std::cout << eif::json_text(nlohmann::ordered_json(objects)) << "\n";
+    print_json(std::cout, objects);
   } else {
-    for (const auto& object : objects) std::cout << eif::json_text(object) << "\n";
+    for (const auto& object : objects) print_json(std::cout, object);
   }
   std::cout.flush();
   if (failed > 0)

@@ -6,9 +6,9 @@
 
 #include "nitro/bytes.h"
 #include "nitro/eif/measure.h"
-#include "nitro/eif/metadata.h"
 #include "nitro/fd.h"
 #include "src/cli/command.h"
+#include "src/cli/output.h"
 
 namespace nitro::cli {
 namespace {
@@ -34,7 +34,7 @@ Result<void> pcr(const Options& options) {
     if (!value) return fail_within(fmt::format("measuring {}", quote(options.input)), std::move(value).error());
     json["PCR"] = to_hex(*value);
   }
-  std::cout << eif::json_text(json) << "\n";
+  print_json(std::cout, json);
   return {};
 }
 

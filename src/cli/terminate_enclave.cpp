@@ -29,7 +29,7 @@ Result<void> terminate(const Options& options) {
     NITRO_TRY(auto connection, proc::connect_to(id, folders));
     connections.push_back(std::move(connection));
   }
-  const std::string request = proc::encode(proc::Command::kTerminate) + proc::encode(proc::Command::kTerminate);
+  const std::string request = proc::encode_request(proc::Command::kTerminate);
   NITRO_TRY(const auto answers, proc::ask_all(std::move(connections), request, false, proc::kTerminateTimeout));
   for (const proc::Answer& answer : answers) {
     if (answer.complete && answer.process && answer.status == 0)

@@ -56,10 +56,6 @@ class Server {
   std::thread thread_;
 };
 
-std::string twice(Command command) {
-  return encode(command) + encode(command);
-}
-
 TEST(Control, DescribesWithAndWithoutMetadata) {
   const TempFolder folder;
   const Server server(folder / "1.sock", "a", "i-0-enc1");
@@ -67,8 +63,9 @@ TEST(Control, DescribesWithAndWithoutMetadata) {
     auto connections = connect_to_all({folder.path()});
     ASSERT_OK(connections);
     ASSERT_EQ(connections->size(), 1U);
-    auto answers = ask_all(std::move(*connections), twice(Command::kDescribe) + encode_describe_arguments(metadata),
-                           true, kAnswerTimeout);
+    auto answers =
+        ask_all(std::move(*connections), encode_request(Command::kDescribe) + encode_describe_arguments(metadata), true,
+                kAnswerTimeout);
     ASSERT_OK(answers);
     EXPECT_TRUE(answers->at(0).complete);
     EXPECT_EQ(answers->at(0).status, 0);
@@ -102,7 +99,7 @@ TEST(Control, TerminateAnswersInTheReferencesOrderAndTheSocketIsGone) {
   const Server server(folder / "1.sock", "a", "i-0-enc1");
   std::vector<Connection> connections;
   connections.push_back(*connect_to("i-0-enc1", {folder.path()}));
-  auto answers = ask_all(std::move(connections), twice(Command::kTerminate), false, kTerminateTimeout);
+  auto answers = ask_all(std::move(connections), encode_request(Command::kTerminate), false, kTerminateTimeout);
   ASSERT_OK(answers);
   EXPECT_TRUE(answers->at(0).complete);
   EXPECT_EQ(answers->at(0).standard_error, "done\n");
@@ -131,7 +128,7 @@ TEST(Control, StuckProcessesCostOneTimeoutTogetherAndTheOthersAreListed) {
   ASSERT_OK(connections);
   ASSERT_EQ(connections->size(), 21U);
   const auto start = std::chrono::steady_clock::now();
-  auto answers = ask_all(std::move(*connections), twice(Command::kGetEnclaveName), true, milliseconds(200));
+  auto answers = ask_all(std::move(*connections), encode_request(Command::kGetEnclaveName), true, milliseconds(200));
   ASSERT_OK(answers);
   EXPECT_LT(std::chrono::steady_clock::now() - start, milliseconds(2000));
   EXPECT_TRUE(answers->front().complete);
@@ -148,12 +145,12 @@ TEST(Control, HostileClientsNeitherStopNorGrowTheServer) {
                                  encode_number(0),
                                  encode(Command::kDescribe),
                                  encode(Command::kDescribe) + encode(Command::kTerminate),
-                                 twice(Command::kDescribe) + encode_number(60000),
-                                 twice(Command::kDescribe) + encode_name("x"),
-                                 twice(Command::kConnectionListenerStop),
-                                 twice(Command::kTerminateComplete),
-                                 twice(Command::kNotPermitted),
-                                 twice(Command::kRun)};
+                                 encode_request(Command::kDescribe) + encode_number(60000),
+                                 encode_request(Command::kDescribe) + encode_name("x"),
+                                 encode_request(Command::kConnectionListenerStop),
+                                 encode_request(Command::kTerminateComplete),
+                                 encode_request(Command::kNotPermitted),
+                                 encode_request(Command::kRun)};
   for (int round = 0; round < 60; ++round) {
     for (const std::string& text : garbage) {
       auto client = connect_unix(folder / "1.sock");
@@ -172,7 +169,7 @@ TEST(Control, HostileClientsNeitherStopNorGrowTheServer) {
 TEST(Control, RunIsAnsweredWithAlreadyThere) {
   const TempFolder folder;
   const Server server(folder / "1.sock", "a", "i-0-enc1");
-  auto answers = ask_all(*connect_to_all({folder.path()}), twice(Command::kRun), false, kAnswerTimeout);
+  auto answers = ask_all(*connect_to_all({folder.path()}), encode_request(Command::kRun), false, kAnswerTimeout);
   ASSERT_OK(answers);
   EXPECT_EQ(answers->at(0).status, EEXIST);
 }

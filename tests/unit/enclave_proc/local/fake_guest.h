@@ -25,6 +25,7 @@
 #include "nitro/event_loop.h"
 #include "nitro/mapping.h"
 #include "nitro/unix_socket.h"
+#include "pack.h"
 #include "temp_folder.h"
 
 namespace nitro::proc::testing {
@@ -48,18 +49,6 @@ class FrontEnd {
   };
 
   FrontEnd(EventLoop& loop, Fd socket) : loop_(loop), socket_(std::move(socket)) {}
-
-  template <class... Fields>
-  static std::vector<std::byte> pack(Fields... fields) {
-    std::vector<std::byte> bytes((sizeof(fields) + ... + 0));
-    std::byte* end = bytes.data();
-    const auto add = [&end](const auto& field) {
-      std::memcpy(end, &field, sizeof field);
-      end += sizeof field;
-    };
-    (add(fields), ...);
-    return bytes;
-  }
 
   void send_raw(std::span<const std::byte> bytes, const std::vector<int>& fds = {}) {
     iovec piece{const_cast<std::byte*>(bytes.data()), bytes.size()};
@@ -227,7 +216,7 @@ class FakeGuest {
     negotiate(event_index);
     share_memory();
     for (std::uint32_t i = 0; i < 2; ++i) set_up_queue(i);
-    for (std::uint32_t i = 0; i < 2; ++i) front_end->send(18, FrontEnd::pack(i, std::uint32_t{1}));
+    for (std::uint32_t i = 0; i < 2; ++i) front_end->send(18, pack(i, std::uint32_t{1}));
     EXPECT_TRUE(backend_->device_running());
     for (std::uint16_t i = 0; i < kQueueSize / 2; ++i) give_receive_buffer(i);
     kick(0);
@@ -237,32 +226,31 @@ class FakeGuest {
     EXPECT_TRUE(front_end->reply());
     front_end->send(15);
     EXPECT_TRUE(front_end->reply());
-    front_end->send(16, FrontEnd::pack(std::uint64_t{0x209}));
+    front_end->send(16, pack(std::uint64_t{0x209}));
     front_end->send(17);
     EXPECT_TRUE(front_end->reply());
     front_end->send(3);
     for (std::uint64_t i = 0; i < 2; ++i) {
-      front_end->send(13, FrontEnd::pack(i), {call_[i].get()});
-      front_end->send(14, FrontEnd::pack(i), {error_[i].get()});
+      front_end->send(13, pack(i), {call_[i].get()});
+      front_end->send(14, pack(i), {error_[i].get()});
     }
-    front_end->send(2,
-                    FrontEnd::pack(kFeatureVersion1 | kFeatureProtocol | (event_index ? kFeatureRingEventIndex : 0)));
+    front_end->send(2, pack(kFeatureVersion1 | kFeatureProtocol | (event_index ? kFeatureRingEventIndex : 0)));
     for (auto& queue : queues) queue.event_index = event_index;
   }
   void share_memory() {
-    EXPECT_EQ(front_end->acknowledged(5,
-                                      FrontEnd::pack(std::uint32_t{1}, std::uint32_t{0}, std::uint64_t{0}, kMemorySize,
-                                                     kUserBase, std::uint64_t{0}),
-                                      {memory_fd_.get()}),
-              0U);
+    EXPECT_EQ(
+        front_end->acknowledged(
+            5, pack(std::uint32_t{1}, std::uint32_t{0}, std::uint64_t{0}, kMemorySize, kUserBase, std::uint64_t{0}),
+            {memory_fd_.get()}),
+        0U);
   }
   void set_up_queue(std::uint32_t i) {
     const DriverQueue& queue = queues[i];
-    front_end->send(8, FrontEnd::pack(i, std::uint32_t{queue.size}));
-    front_end->send(10, FrontEnd::pack(i, std::uint32_t{queue.next_available}));
-    front_end->send(9, FrontEnd::pack(i, std::uint32_t{0}, kUserBase + queue.descriptors(), kUserBase + queue.used(),
-                                      kUserBase + queue.available(), std::uint64_t{0}));
-    front_end->send(12, FrontEnd::pack(std::uint64_t{i}), {kick_[i].get()});
+    front_end->send(8, pack(i, std::uint32_t{queue.size}));
+    front_end->send(10, pack(i, std::uint32_t{queue.next_available}));
+    front_end->send(9, pack(i, std::uint32_t{0}, kUserBase + queue.descriptors(), kUserBase + queue.used(),
+                            kUserBase + queue.available(), std::uint64_t{0}));
+    front_end->send(12, pack(std::uint64_t{i}), {kick_[i].get()});
   }
 
   void kick(unsigned queue) {

@@ -21,11 +21,13 @@
 #include "nitro/event_loop.h"
 #include "nitro/mapping.h"
 #include "nitro/unix_socket.h"
+#include "pack.h"
 
 namespace {
 
 using namespace nitro;
 using namespace nitro::proc;
+using nitro::proc::testing::pack;
 
 constexpr std::uint64_t kMemory = 1 << 18;
 constexpr std::uint64_t kUserBase = 0x7f0000000000;
@@ -127,18 +129,6 @@ class World {
   }
 
  private:
-  template <class... Fields>
-  static std::vector<std::byte> pack(Fields... fields) {
-    std::vector<std::byte> bytes((sizeof(fields) + ... + 0));
-    std::byte* end = bytes.data();
-    const auto add = [&end](const auto& field) {
-      std::memcpy(end, &field, sizeof field);
-      end += sizeof field;
-    };
-    (add(fields), ...);
-    return bytes;
-  }
-
   void send(std::uint32_t type, const std::vector<std::byte>& payload, int fd = -1, std::uint32_t flags = 1) {
     if (ended_) return;
     std::vector<std::byte> bytes = pack(type, flags, static_cast<std::uint32_t>(payload.size()));

@@ -12,6 +12,7 @@ namespace {
 
 using testing::FakeGuest;
 using testing::FrontEnd;
+using testing::pack;
 using u32 = std::uint32_t;
 using u64 = std::uint64_t;
 
@@ -34,15 +35,15 @@ TEST_F(VhostUserTest, OffersWhatItCanDo) {
 }
 
 TEST_F(VhostUserTest, GivesTheConfigurationSpace) {
-  qemu().send(24, FrontEnd::pack(u32{0}, u32{8}, u32{0}, u64{0}));
+  qemu().send(24, pack(u32{0}, u32{8}, u32{0}, u64{0}));
   const auto config = qemu().reply();
   ASSERT_TRUE(config);
   ASSERT_EQ(config->payload.size(), 20U);
   EXPECT_EQ(config->at<u64>(12), FakeGuest::kCid);
   // Past its end: an answer without payload.
-  qemu().send(24, FrontEnd::pack(u32{4}, u32{8}, u32{0}, u64{0}));
+  qemu().send(24, pack(u32{4}, u32{8}, u32{0}, u64{0}));
   EXPECT_TRUE(qemu().reply()->payload.empty());
-  qemu().send(24, FrontEnd::pack(u32{0xfffffffc}, u32{8}, u32{0}, u64{0}));
+  qemu().send(24, pack(u32{0xfffffffc}, u32{8}, u32{0}, u64{0}));
   EXPECT_TRUE(qemu().reply()->payload.empty());
 }
 
@@ -51,19 +52,19 @@ TEST_F(VhostUserTest, StartsTheDeviceWhenBothQueuesAreSetUpAndEnabled) {
   guest_->share_memory();
   guest_->set_up_queue(0);
   guest_->set_up_queue(1);
-  qemu().send(18, FrontEnd::pack(u32{0}, u32{1}));
+  qemu().send(18, pack(u32{0}, u32{1}));
   EXPECT_FALSE(guest_->backend().device_running());
-  qemu().send(18, FrontEnd::pack(u32{1}, u32{1}));
+  qemu().send(18, pack(u32{1}, u32{1}));
   EXPECT_TRUE(guest_->backend().device_running());
-  qemu().send(18, FrontEnd::pack(u32{1}, u32{0}));
+  qemu().send(18, pack(u32{1}, u32{0}));
   EXPECT_FALSE(guest_->backend().device_running());
 }
 
 TEST_F(VhostUserTest, TellsWhereItStoppedAndGoesOnThere) {
   guest_->start();
   open_from_guest();
-  qemu().send(18, FrontEnd::pack(u32{0}, u32{0}));
-  qemu().send(11, FrontEnd::pack(u32{1}, u32{0}));
+  qemu().send(18, pack(u32{0}, u32{0}));
+  qemu().send(11, pack(u32{1}, u32{0}));
   const auto base = qemu().reply();
   ASSERT_TRUE(base);
   EXPECT_EQ(base->at<u32>(0), 1U);
@@ -71,8 +72,8 @@ TEST_F(VhostUserTest, TellsWhereItStoppedAndGoesOnThere) {
   EXPECT_FALSE(guest_->backend().device_running());
 
   guest_->set_up_queue(1);
-  qemu().send(10, FrontEnd::pack(u32{1}, u32{1}));
-  qemu().send(18, FrontEnd::pack(u32{0}, u32{1}));
+  qemu().send(10, pack(u32{1}, u32{1}));
+  qemu().send(18, pack(u32{0}, u32{1}));
   EXPECT_TRUE(guest_->backend().device_running());
   guest_->send(VsockOp::kRequest, 50001, 1000);
   guest_->expect(VsockOp::kResponse);
@@ -84,17 +85,15 @@ TEST_F(VhostUserTest, TakesANewMemoryTableWhileItRuns) {
   open_from_guest();
   // A table without the rings is refused, and the device stops rather than touch what is gone.
   const Fd other = FakeGuest::make_memory(0x1000);
-  EXPECT_EQ(
-      qemu().acknowledged(5, FrontEnd::pack(u32{1}, u32{0}, u64{0}, u64{0x1000}, u64{0x5000}, u64{0}), {other.get()}),
-      1U);
+  EXPECT_EQ(qemu().acknowledged(5, pack(u32{1}, u32{0}, u64{0}, u64{0x1000}, u64{0x5000}, u64{0}), {other.get()}), 1U);
   EXPECT_FALSE(guest_->backend().device_running());
 }
 
 TEST_F(VhostUserTest, AnswersUnknownRequestsWithAFailureWhenAskedAndIgnoresThemOtherwise) {
-  qemu().send(16, FrontEnd::pack(u64{8}));
+  qemu().send(16, pack(u64{8}));
   for (const u32 type : {u32{0}, u32{6}, u32{19}, u32{31}, u32{37}, u32{41}, u32{255}, ~u32{0}}) {
-    EXPECT_EQ(qemu().acknowledged(type, FrontEnd::pack(u64{7})), 1U) << type;
-    qemu().send(type, FrontEnd::pack(u64{7}));
+    EXPECT_EQ(qemu().acknowledged(type, pack(u64{7})), 1U) << type;
+    qemu().send(type, pack(u64{7}));
     EXPECT_FALSE(qemu().reply()) << type;
   }
   EXPECT_FALSE(guest_->ended);
@@ -103,12 +102,12 @@ TEST_F(VhostUserTest, AnswersUnknownRequestsWithAFailureWhenAskedAndIgnoresThemO
 TEST_F(VhostUserTest, GivesNoAcknowledgementsThatWereNotNegotiated) {
   EXPECT_FALSE(qemu().acknowledged(3, {}));
   EXPECT_FALSE(guest_->ended);
-  qemu().send(16, FrontEnd::pack(u64{8}));
+  qemu().send(16, pack(u64{8}));
   EXPECT_EQ(qemu().acknowledged(3, {}), 0U);
 }
 
 TEST_F(VhostUserTest, ReadsRequestsThatArriveInPieces) {
-  auto message = FrontEnd::pack(u32{1}, u32{1}, u32{0});
+  auto message = pack(u32{1}, u32{1}, u32{0});
   for (const std::byte byte : message) {
     EXPECT_FALSE(qemu().reply());
     qemu().send_raw(std::span(&byte, 1));
@@ -134,28 +133,28 @@ struct BadRequest {
 
 TEST_F(VhostUserTest, RefusesRequestsThatMakeNoSenseWithoutHarm) {
   const BadRequest bad[] = {
-      {"features that were not offered", 2, FrontEnd::pack(u64{1} << 26)},
-      {"features of four bytes", 2, FrontEnd::pack(u32{0})},
-      {"protocol features that were not offered", 16, FrontEnd::pack(u64{1} << 14 | 8)},
+      {"features that were not offered", 2, pack(u64{1} << 26)},
+      {"features of four bytes", 2, pack(u32{0})},
+      {"protocol features that were not offered", 16, pack(u64{1} << 14 | 8)},
       {"no memory table", 5, {}},
-      {"more regions than there are bytes", 5, FrontEnd::pack(u32{2}, u32{0}, u64{0}, u64{0x1000}, u64{0}, u64{0})},
-      {"nine regions", 5, FrontEnd::pack(u32{9}, u32{0})},
-      {"very many regions", 5, FrontEnd::pack(~u32{0}, u32{0})},
-      {"a region without a descriptor", 5, FrontEnd::pack(u32{1}, u32{0}, u64{0}, u64{0x1000}, u64{0}, u64{0})},
-      {"a queue of size 0", 8, FrontEnd::pack(u32{0}, u32{0})},
-      {"a queue of size 3", 8, FrontEnd::pack(u32{0}, u32{3})},
-      {"a queue of size 2048", 8, FrontEnd::pack(u32{0}, u32{2048})},
-      {"a queue of size 65536", 8, FrontEnd::pack(u32{0}, u32{65536})},
-      {"queue 2", 8, FrontEnd::pack(u32{2}, u32{16})},
-      {"queue 4294967295", 10, FrontEnd::pack(~u32{0}, u32{0})},
-      {"a base past 16 bits", 10, FrontEnd::pack(u32{0}, u32{65536})},
-      {"a short state", 18, FrontEnd::pack(u32{0})},
-      {"short addresses", 9, FrontEnd::pack(u32{0}, u32{0}, u64{0})},
-      {"a kick without descriptor", 12, FrontEnd::pack(u64{0})},
-      {"a kick for queue 9", 12, FrontEnd::pack(u64{0x109})},
-      {"enabling queue 2", 18, FrontEnd::pack(u32{2}, u32{1})},
+      {"more regions than there are bytes", 5, pack(u32{2}, u32{0}, u64{0}, u64{0x1000}, u64{0}, u64{0})},
+      {"nine regions", 5, pack(u32{9}, u32{0})},
+      {"very many regions", 5, pack(~u32{0}, u32{0})},
+      {"a region without a descriptor", 5, pack(u32{1}, u32{0}, u64{0}, u64{0x1000}, u64{0}, u64{0})},
+      {"a queue of size 0", 8, pack(u32{0}, u32{0})},
+      {"a queue of size 3", 8, pack(u32{0}, u32{3})},
+      {"a queue of size 2048", 8, pack(u32{0}, u32{2048})},
+      {"a queue of size 65536", 8, pack(u32{0}, u32{65536})},
+      {"queue 2", 8, pack(u32{2}, u32{16})},
+      {"queue 4294967295", 10, pack(~u32{0}, u32{0})},
+      {"a base past 16 bits", 10, pack(u32{0}, u32{65536})},
+      {"a short state", 18, pack(u32{0})},
+      {"short addresses", 9, pack(u32{0}, u32{0}, u64{0})},
+      {"a kick without descriptor", 12, pack(u64{0})},
+      {"a kick for queue 9", 12, pack(u64{0x109})},
+      {"enabling queue 2", 18, pack(u32{2}, u32{1})},
   };
-  qemu().send(16, FrontEnd::pack(u64{8}));
+  qemu().send(16, pack(u64{8}));
   for (const BadRequest& request : bad) {
     EXPECT_EQ(qemu().acknowledged(request.type, request.payload), 1U) << request.name;
     EXPECT_FALSE(guest_->ended) << request.name;
@@ -163,13 +162,13 @@ TEST_F(VhostUserTest, RefusesRequestsThatMakeNoSenseWithoutHarm) {
 }
 
 TEST_F(VhostUserTest, EndsTheConversationWhenARequestWithoutAcknowledgementMakesNoSense) {
-  qemu().send(8, FrontEnd::pack(u32{7}, u32{16}));
+  qemu().send(8, pack(u32{7}, u32{16}));
   EXPECT_TRUE(guest_->ended);
   EXPECT_NE(guest_->end_reason.find("queue 7"), std::string::npos) << guest_->end_reason;
 }
 
 TEST_F(VhostUserTest, EndsTheConversationOnARequestThatIsTooLong) {
-  qemu().send_raw(FrontEnd::pack(u32{5}, u32{1}, u32{0x10000000}));
+  qemu().send_raw(pack(u32{5}, u32{1}, u32{0x10000000}));
   qemu().pump();
   EXPECT_TRUE(guest_->ended);
 }
@@ -181,7 +180,7 @@ TEST_F(VhostUserTest, EndsTheConversationOnAnotherVersion) {
 
 TEST_F(VhostUserTest, EndsTheConversationOnTooManyDescriptors) {
   const Fd fd(::eventfd(0, EFD_CLOEXEC));
-  qemu().send(13, FrontEnd::pack(u64{0}), std::vector<int>(20, fd.get()));
+  qemu().send(13, pack(u64{0}), std::vector<int>(20, fd.get()));
   EXPECT_TRUE(guest_->ended);
 }
 
@@ -196,20 +195,19 @@ TEST_F(VhostUserTest, RefusesRingsOutsideTheMemory) {
                      ~u64{0},
                      ~u64{0} - 4096,
                      FakeGuest::kUserBase + 1};
-  qemu().send(8, FrontEnd::pack(u32{1}, u32{256}));
+  qemu().send(8, pack(u32{1}, u32{256}));
   const Fd kick(::eventfd(0, EFD_CLOEXEC));
-  qemu().send(12, FrontEnd::pack(u64{1}), {kick.get()});
-  qemu().send(18, FrontEnd::pack(u32{0}, u32{1}));
-  qemu().send(18, FrontEnd::pack(u32{1}, u32{1}));
+  qemu().send(12, pack(u64{1}), {kick.get()});
+  qemu().send(18, pack(u32{0}, u32{1}));
+  qemu().send(18, pack(u32{1}, u32{1}));
   const u64 good = FakeGuest::kUserBase + 0x20000;
   for (const u64 address : bad) {
-    EXPECT_EQ(qemu().acknowledged(9, FrontEnd::pack(u32{1}, u32{0}, address, good + 0x2000, good + 0x4000, u64{0})),
-              1U);
-    EXPECT_EQ(qemu().acknowledged(9, FrontEnd::pack(u32{1}, u32{0}, good, address, good + 0x4000, u64{0})), 1U);
-    EXPECT_EQ(qemu().acknowledged(9, FrontEnd::pack(u32{1}, u32{0}, good, good + 0x2000, address, u64{0})), 1U);
+    EXPECT_EQ(qemu().acknowledged(9, pack(u32{1}, u32{0}, address, good + 0x2000, good + 0x4000, u64{0})), 1U);
+    EXPECT_EQ(qemu().acknowledged(9, pack(u32{1}, u32{0}, good, address, good + 0x4000, u64{0})), 1U);
+    EXPECT_EQ(qemu().acknowledged(9, pack(u32{1}, u32{0}, good, good + 0x2000, address, u64{0})), 1U);
     EXPECT_FALSE(guest_->backend().device_running());
   }
-  EXPECT_EQ(qemu().acknowledged(9, FrontEnd::pack(u32{1}, u32{0}, good, good + 0x2000, good + 0x4000, u64{0})), 0U);
+  EXPECT_EQ(qemu().acknowledged(9, pack(u32{1}, u32{0}, good, good + 0x2000, good + 0x4000, u64{0})), 0U);
   EXPECT_TRUE(guest_->backend().device_running());
 }
 
@@ -228,7 +226,7 @@ TEST_F(VhostUserTest, DoesNotSpinOnAKickDescriptorThatHasEnded) {
   guest_->start();
   auto pipe = make_pipe();
   ASSERT_OK(pipe);
-  qemu().send(12, FrontEnd::pack(u64{1}), {pipe->first.get()});
+  qemu().send(12, pack(u64{1}), {pipe->first.get()});
   pipe->second.reset();
   guest_->pump();
   const auto start = std::chrono::steady_clock::now();

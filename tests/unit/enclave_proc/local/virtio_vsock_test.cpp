@@ -401,7 +401,7 @@ TEST_F(VirtioVsockTest, GivesBackReceiveBuffersThatAreTooSmall) {
   guest_->share_memory();
   guest_->set_up_queue(0);
   guest_->set_up_queue(1);
-  for (std::uint32_t i = 0; i < 2; ++i) guest_->front_end->send(18, testing::FrontEnd::pack(i, std::uint32_t{1}));
+  for (std::uint32_t i = 0; i < 2; ++i) guest_->front_end->send(18, testing::pack(i, std::uint32_t{1}));
   // Ten of 10 bytes, one readable instead of writable, then a good one.
   for (std::uint16_t i = 0; i < 10; ++i) {
     guest_->queues[0].set_descriptor(i, FakeGuest::kReceiveBuffers, 10, 2);
@@ -425,7 +425,7 @@ TEST_F(VirtioVsockTest, SpreadsDataOverBuffersOfManyPieces) {
   guest_->share_memory();
   guest_->set_up_queue(0);
   guest_->set_up_queue(1);
-  for (std::uint32_t i = 0; i < 2; ++i) guest_->front_end->send(18, testing::FrontEnd::pack(i, std::uint32_t{1}));
+  for (std::uint32_t i = 0; i < 2; ++i) guest_->front_end->send(18, testing::pack(i, std::uint32_t{1}));
   guest_->give_receive_buffer(200);
   guest_->kick(0);
   open_from_guest();
@@ -579,7 +579,7 @@ TEST_F(VirtioVsockTest, ServesBusyConnectionsInTurn) {
 TEST_F(VirtioVsockTest, DropsAllConnectionsWhenTheDriverStops) {
   guest_->start();
   open_from_guest();
-  guest_->front_end->send(11, testing::FrontEnd::pack(std::uint32_t{0}, std::uint32_t{0}));
+  guest_->front_end->send(11, testing::pack(std::uint32_t{0}, std::uint32_t{0}));
   EXPECT_TRUE(guest_->front_end->reply());
   EXPECT_TRUE(at_end(host()));
   EXPECT_EQ(device_->connection_count(), 0U);
