@@ -3,6 +3,7 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdlib>
 
 #include "eif/image/credentials.h"
@@ -22,7 +23,7 @@ std::string environment(const char* name) {
 }
 
 // What an engine says when it refuses: {"message": "…"}, or plain text.
-std::string reason_of(const HttpResponse& response) {
+std::string reason_of(const http::Response& response) {
   std::string reason;
   if (const auto json = parse_document(response.body, "the engine's answer"); json) reason = text_at(*json, "message");
   if (reason.empty()) reason = response.body.substr(0, 500);
@@ -53,7 +54,7 @@ Result<Engine> Engine::at(const std::string& address) {
   auto ping = engine.request("/_ping");
   ping.connect_timeout_seconds = 5;
   ping.stall_timeout_seconds = 10;
-  const auto answer = send(ping);
+  const auto answer = http::send(ping);
   if (!answer || !answer->success()) {
     return fail(ErrorCode::kDockerImagePull, "no container engine answers at " + address + " (" +
                                                  (answer ? reason_of(*answer) : answer.error().message()) + ")");
@@ -77,8 +78,8 @@ Result<Engine> Engine::find() {
   return fail(ErrorCode::kDockerImagePull, reasons);
 }
 
-HttpRequest Engine::request(const std::string& path) const {
-  HttpRequest request;
+http::Request Engine::request(const std::string& path) const {
+  http::Request request;
   request.url = base_url_ + path;
   request.unix_socket = unix_socket_;
   if (!tls_folder_.empty()) {
@@ -91,7 +92,7 @@ HttpRequest Engine::request(const std::string& path) const {
 
 Result<std::optional<nlohmann::ordered_json>> Engine::inspect(const std::string& name) const {
   using Inspection = std::optional<nlohmann::ordered_json>;
-  auto answer = send(request("/images/" + name + "/json"));
+  auto answer = http::send(request("/images/" + name + "/json"));
   if (!answer)
     return fail_within("asking the engine at " + address_ + " for image " + quote(name), std::move(answer).error());
   if (answer->status == 404) return Inspection();
@@ -106,7 +107,7 @@ Result<std::optional<nlohmann::ordered_json>> Engine::inspect(const std::string&
 
 // Pulling and building answer with a line of JSON for each step, and with success even when they fail: the last line
 // then has the error.
-Result<void> Engine::listen(HttpRequest request, ErrorCode code, const Listener& listener) const {
+Result<void> Engine::listen(http::Request request, ErrorCode code, const Listener& listener) const {
   std::string line;
   std::string reason;
   const auto take_line = [&] {
@@ -123,13 +124,13 @@ Result<void> Engine::listen(HttpRequest request, ErrorCode code, const Listener&
     for (const char c : as_text(bytes)) {
       if (c == '\n') {
         take_line();
-      } else if (line.size() < kMaxKeptBody) {
+      } else if (line.size() < http::kMaxKeptBody) {
         line += c;
       }
     }
     return {};
   };
-  const auto answer = send(request);
+  const auto answer = http::send(request);
   if (!answer) return fail(code, "the engine at " + address_ + ": " + answer.error().message());
   if (!line.empty()) take_line();
   if (!answer->success()) reason = reason_of(*answer);
@@ -139,7 +140,7 @@ Result<void> Engine::listen(HttpRequest request, ErrorCode code, const Listener&
 
 Result<void> Engine::pull(const std::string& name, const Listener& listener) const {
   NITRO_TRY(const auto parsed, parse_image_name(name));
-  auto order = request("/images/create?fromImage=" + url_encoded(name));
+  auto order = request("/images/create?fromImage=" + http::url_encoded(name));
   order.method = "POST";
   NITRO_TRY(const auto credentials, stored_credentials(parsed.host));
   if (credentials) {
@@ -153,10 +154,16 @@ Result<void> Engine::pull(const std::string& name, const Listener& listener) con
 }
 
 Result<void> Engine::build(const Extent& context, const std::string& name, const Listener& listener) const {
-  auto order = request("/build?dockerfile=Dockerfile&t=" + url_encoded(name));
+  auto order = request("/build?dockerfile=Dockerfile&t=" + http::url_encoded(name));
   order.method = "POST";
   order.headers.emplace_back("Content-Type: application/x-tar");
-  order.upload = &context;
+  order.upload = [&context, sent = std::uint64_t{0}](std::span<std::byte> buffer) mutable -> Result<std::size_t> {
+    const auto piece =
+        buffer.first(static_cast<std::size_t>(std::min<std::uint64_t>(buffer.size(), context.size_bytes - sent)));
+    NITRO_CHECK(context.read(sent, piece));
+    sent += piece.size();
+    return piece.size();
+  };
   return listen(std::move(order), ErrorCode::kDockerImageBuild, listener);
 }
 
@@ -172,7 +179,7 @@ Result<ImageSource> Engine::open(const std::string& name) const {
     return write_all(scratch.get(), bytes);
   };
   const auto step = "saving image " + quote(name) + " from the engine at " + address_;
-  auto answer = send(save);
+  auto answer = http::send(save);
   if (!answer) return fail_within(step, std::move(answer).error());
   if (!answer->success()) return fail(ErrorCode::kDockerImagePull, step + ": " + reason_of(*answer));
   auto source = read_docker_archive(Extent{std::make_shared<const Fd>(std::move(scratch)), 0, size}, {});

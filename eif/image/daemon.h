@@ -5,8 +5,8 @@
 #include <optional>
 #include <string>
 
-#include "eif/image/http.h"
 #include "eif/image/source.h"
+#include "nitro/http.h"
 
 namespace nitro::image {
 
@@ -40,8 +40,8 @@ class Engine {
 
  private:
   Engine() = default;
-  [[nodiscard]] HttpRequest request(const std::string& path) const;
-  Result<void> listen(HttpRequest request, ErrorCode code, const Listener& listener) const;
+  [[nodiscard]] http::Request request(const std::string& path) const;
+  Result<void> listen(http::Request request, ErrorCode code, const Listener& listener) const;
 
   std::string address_;
   std::string unix_socket_;

@@ -30,10 +30,10 @@ class Repository {
   Result<void> connect() {
     NITRO_TRY(credentials_, stored_credentials(name_.host));
     scheme_ = "https";
-    auto answer = send(request("/v2/"));
+    auto answer = http::send(request("/v2/"));
     if (!answer && is_loopback(host_)) {
       scheme_ = "http";
-      answer = send(request("/v2/"));
+      answer = http::send(request("/v2/"));
     }
     if (!answer) return Failure(std::move(answer).error());
     return {};
@@ -41,16 +41,16 @@ class Repository {
 
   // The answer to a GET below the repository, after authorisation if the registry wants it. Statuses other than 2xx are
   // errors.
-  Result<HttpResponse> get(const std::string& path, const std::vector<std::string>& headers, const ByteSink& sink) {
+  Result<http::Response> get(const std::string& path, const std::vector<std::string>& headers, const ByteSink& sink) {
     auto order = request("/v2/" + name_.repository + path);
     order.headers = headers;
     order.sink = sink;
     if (!authorization_.empty()) order.headers.push_back(authorization_);
-    auto answer = send(order);
+    auto answer = http::send(order);
     if (answer && answer->status == 401 && authorization_.empty()) {
       NITRO_CHECK(authorize(answer->headers["www-authenticate"]));
       order.headers.push_back(authorization_);
-      answer = send(order);
+      answer = http::send(order);
     }
     if (!answer) return answer;
     if (!answer->success()) return fail(ErrorCode::kDockerImagePull, reason_of(*answer));
@@ -58,8 +58,8 @@ class Repository {
   }
 
  private:
-  HttpRequest request(const std::string& path) const {
-    HttpRequest request;
+  http::Request request(const std::string& path) const {
+    http::Request request;
     request.url = scheme_ + "://" + host_ + path;
     request.follow_redirects = true;
     request.insecure_http = is_loopback(host_);
@@ -86,15 +86,15 @@ class Repository {
     if (challenge.scheme != "bearer" || realm.empty()) {
       return fail(ErrorCode::kDockerImagePull, "it asks for an unknown kind of login (" + quote(header) + ")");
     }
-    HttpRequest order;
+    http::Request order;
     order.url = realm + (realm.find('?') == std::string::npos ? "?" : "&") +
-                "service=" + url_encoded(parameter("service")) +
-                "&scope=" + url_encoded("repository:" + name_.repository + ":pull");
+                "service=" + http::url_encoded(parameter("service")) +
+                "&scope=" + http::url_encoded("repository:" + name_.repository + ":pull");
     // Credentials travel here, so plain HTTP is for registries on this machine only.
     order.insecure_http = is_loopback(host_);
     order.stall_timeout_seconds = kStallSeconds;
     if (!basic.empty()) order.headers.push_back(basic);
-    const auto answer = send(order);
+    const auto answer = http::send(order);
     if (!answer) return fail_within("asking for a token", answer.error());
     if (!answer->success()) {
       return fail(ErrorCode::kDockerImagePull,
@@ -113,7 +113,7 @@ class Repository {
   }
 
   // {"errors":[{"code":"MANIFEST_UNKNOWN","message":"manifest unknown"}]}
-  static std::string reason_of(const HttpResponse& response) {
+  static std::string reason_of(const http::Response& response) {
     if (const auto json = parse_document(response.body, "the registry's answer"); json) {
       if (const auto* errors = array_at(*json, "errors"); errors != nullptr && !errors->empty()) {
         const auto message = text_at(errors->front(), "message");

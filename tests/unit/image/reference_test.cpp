@@ -4,7 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "eif/image/credentials.h"
-#include "eif/image/http.h"
+#include "nitro/http.h"
 #include "eif/image/registry.h"
 #include "temp_folder.h"
 
@@ -145,7 +145,7 @@ TEST(Base64, GoesBothWays) {
 }
 
 TEST(Url, EscapesWhatQueriesMayNotHold) {
-  EXPECT_EQ(url_encoded("a/b:1 ü~"), "a%2fb%3a1%20%c3%bc~");
+  EXPECT_EQ(http::url_encoded("a/b:1 ü~"), "a%2fb%3a1%20%c3%bc~");
 }
 
 }  // namespace

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "eif/image/http.h"
+#include "nitro/http.h"
 
 #include <curl/curl.h>
 
@@ -13,7 +13,7 @@
 #include "nitro/bytes.h"
 #include "nitro/version.h"
 
-namespace nitro::image {
+namespace nitro::http {
 
 namespace {
 
@@ -27,11 +27,10 @@ struct FreeList {
 // One request on its way. libcurl's callbacks get it as their context; our own errors are kept here, as they say more
 // than libcurl's.
 struct Exchange {
-  const HttpRequest& request;
+  const Request& request;
   CURL* handle;
-  HttpResponse response = {};
+  Response response = {};
   std::optional<Error> error = std::nullopt;
-  std::uint64_t uploaded = 0;
 };
 
 std::string_view trimmed(std::string_view text) {
@@ -67,7 +66,7 @@ std::size_t on_body(char* bytes, std::size_t, std::size_t size, void* context) {
   }
   if (exchange.response.body.size() + size > kMaxKeptBody) {
     exchange.error =
-        Error(ErrorCode::kDockerImagePull, "the answer is longer than " + std::to_string(kMaxKeptBody) + " bytes");
+        Error(exchange.request.failure, "the answer is longer than " + std::to_string(kMaxKeptBody) + " bytes");
     return CURL_WRITEFUNC_ERROR;
   }
   exchange.response.body.append(bytes, size);
@@ -76,14 +75,12 @@ std::size_t on_body(char* bytes, std::size_t, std::size_t size, void* context) {
 
 std::size_t on_upload(char* bytes, std::size_t, std::size_t size, void* context) {
   auto& exchange = *static_cast<Exchange*>(context);
-  const Extent& upload = *exchange.request.upload;
-  const auto count = static_cast<std::size_t>(std::min<std::uint64_t>(size, upload.size_bytes - exchange.uploaded));
-  if (auto read = upload.read(exchange.uploaded, std::as_writable_bytes(std::span(bytes, count))); !read) {
-    exchange.error = std::move(read).error();
+  auto count = exchange.request.upload(std::as_writable_bytes(std::span(bytes, size)));
+  if (!count) {
+    exchange.error = std::move(count).error();
     return CURL_READFUNC_ABORT;
   }
-  exchange.uploaded += count;
-  return count;
+  return *count;
 }
 
 }  // namespace
@@ -102,7 +99,7 @@ std::string url_encoded(std::string_view text) {
   return encoded;
 }
 
-Result<HttpResponse> send(const HttpRequest& request) {
+Result<Response> send(const Request& request) {
   static const CURLcode ready = curl_global_init(CURL_GLOBAL_DEFAULT);
   const std::unique_ptr<CURL, FreeHandle> handle(curl_easy_init());
   if (ready != CURLE_OK || !handle) throw std::bad_alloc();
@@ -119,7 +116,8 @@ Result<HttpResponse> send(const HttpRequest& request) {
     headers.reset(longer);
   };
   for (const auto& line : request.headers) add_header(line);
-  add_header("Expect:");  // engines need not be asked before an upload
+  add_header("Expect:");                                         // engines need not be asked before an upload
+  if (request.upload) add_header("Transfer-Encoding: chunked");  // its size is not known before its end
 
   curl_easy_setopt(curl, CURLOPT_URL, request.url.c_str());
   curl_easy_setopt(curl, CURLOPT_ERRORBUFFER, reason.data());
@@ -150,10 +148,9 @@ Result<HttpResponse> send(const HttpRequest& request) {
   }
   if (request.method == "POST") {
     curl_easy_setopt(curl, CURLOPT_POST, 1L);
-    if (request.upload != nullptr) {
+    if (request.upload) {
       curl_easy_setopt(curl, CURLOPT_READFUNCTION, on_upload);
       curl_easy_setopt(curl, CURLOPT_READDATA, &exchange);
-      curl_easy_setopt(curl, CURLOPT_POSTFIELDSIZE_LARGE, static_cast<curl_off_t>(request.upload->size_bytes));
     } else {
       curl_easy_setopt(curl, CURLOPT_POSTFIELDS, request.body.c_str());
       curl_easy_setopt(curl, CURLOPT_POSTFIELDSIZE_LARGE, static_cast<curl_off_t>(request.body.size()));
@@ -166,10 +163,10 @@ Result<HttpResponse> send(const HttpRequest& request) {
   const CURLcode code = curl_easy_perform(curl);
   if (exchange.error) return Failure(*exchange.error);
   if (code != CURLE_OK) {
-    return fail(ErrorCode::kDockerImagePull, reason[0] != '\0' ? std::string(reason.data()) : curl_easy_strerror(code));
+    return fail(request.failure, reason[0] != '\0' ? std::string(reason.data()) : curl_easy_strerror(code));
   }
   curl_easy_getinfo(curl, CURLINFO_RESPONSE_CODE, &exchange.response.status);
   return std::move(exchange.response);
 }
 
-}  // namespace nitro::image
+}  // namespace nitro::http

@@ -4,35 +4,40 @@
 #include <cstdint>
 #include <functional>
 #include <map>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
 
-#include "eif/image/extent.h"
 #include "nitro/byte_sink.h"
+#include "nitro/error.h"
 #include "nitro/result.h"
 
-namespace nitro::image {
+namespace nitro::http {
 
-struct HttpRequest {
+/// Gives the next bytes of a body: fills `buffer` from its start and returns how many bytes it holds now; 0 at the end.
+using BodySource = std::function<Result<std::size_t>(std::span<std::byte> buffer)>;
+
+struct Request {
   std::string method = "GET";        ///< "GET", "POST", "DELETE"
   std::string url;                   ///< http:// or https://
   std::string unix_socket;           ///< path of the socket to speak through; empty: the network
   std::vector<std::string> headers;  ///< "Name: value"
   std::string body;                  ///< of a POST
-  const Extent* upload = nullptr;    ///< of a POST instead of `body`: streamed; borrowed
+  BodySource upload;                 ///< of a POST instead of `body`: sent piece by piece (chunked)
   ByteSink sink;                     ///< takes the body of a success (2xx); without one it is kept, up to kMaxKeptBody
   bool follow_redirects = false;     ///< authorisation is not sent on to another host
   bool insecure_http = true;         ///< whether http:// is allowed at all, also after a redirect
   int connect_timeout_seconds = 10;
-  int stall_timeout_seconds =
-      0;                ///< fail when nothing moves for so long; 0: wait, as building an image may be silent for long
+  /// Fail when nothing moves for so long; 0: wait, as building an image may be silent for long.
+  int stall_timeout_seconds = 0;
   std::string ca_file;  ///< with what the server's certificate is checked; empty: the system's authorities
   std::string client_certificate_file;
   std::string client_key_file;
+  ErrorCode failure = ErrorCode::kDockerImagePull;  ///< what it is to the user when there is no answer
 };
 
-struct HttpResponse {
+struct Response {
   long status = 0;
   std::map<std::string, std::string> headers;  ///< names in lower case; of the last response
   std::string body;                            ///< of a failure, or when there was no sink
@@ -42,11 +47,11 @@ struct HttpResponse {
 /// Most bytes kept of a body, and of what a failing server says.
 inline constexpr std::size_t kMaxKeptBody = std::size_t{8} << 20;
 
-/// Sends one request and takes the whole answer; any status is a success here. Errors: kDockerImagePull when there is
-/// no answer, it breaks off, or is longer than kMaxKeptBody; those of the sink.
-Result<HttpResponse> send(const HttpRequest& request);
+/// Sends one request and takes the whole answer; any status is a success here. Errors: `request.failure` when there
+/// is no answer, it breaks off, or is longer than kMaxKeptBody; those of the sink and of the source of the body.
+Result<Response> send(const Request& request);
 
 /// `text` as a part of a URL's query: everything but letters, digits and "-._~" as %XX.
 [[nodiscard]] std::string url_encoded(std::string_view text);
 
-}  // namespace nitro::image
+}  // namespace nitro::http
