@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "eif/section_writer.h"
 
+#include <fcntl.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -36,7 +37,18 @@ Result<void> SectionWriter::flush() {
   auto written = pwrite_all(fd_, bytes, position_);
   position_ += bytes.size();
   digests_.release(buffer);
+  start_writeback();
   return written;
+}
+
+// Has the kernel write out what is there, so that fsync() finds little left to do. Only a hint: a failure means
+// nothing.
+void SectionWriter::start_writeback() {
+  constexpr std::uint64_t kStep = std::uint64_t{8} << 20;
+  if (position_ - written_out_ < kStep) return;
+  ::sync_file_range(fd_, static_cast<off64_t>(written_out_), static_cast<off64_t>(position_ - written_out_),
+                    SYNC_FILE_RANGE_WRITE);
+  written_out_ = position_;
 }
 
 Result<void> SectionWriter::close_section(SectionType type, std::uint16_t flags) {
@@ -50,10 +62,14 @@ Result<void> SectionWriter::close_section(SectionType type, std::uint16_t flags)
   return {};
 }
 
-Result<void> SectionWriter::add(SectionType type, const Producer& data, std::uint16_t flags) {
+Result<void> SectionWriter::begin_section(SectionType type) {
   position_ = section_start_ + format::kSectionHeaderBytes;
   data_crc32_ = 0;
-  NITRO_CHECK(digests_.start_section(type));
+  return digests_.start_section(type);
+}
+
+Result<void> SectionWriter::add(SectionType type, const Producer& data, std::uint16_t flags) {
+  NITRO_CHECK(begin_section(type));
   // A producer that goes on after a failure must not get away with it.
   std::optional<Error> failure;
   const auto sink = [&](std::span<const std::byte> bytes) -> Result<void> {
@@ -65,6 +81,47 @@ Result<void> SectionWriter::add(SectionType type, const Producer& data, std::uin
   NITRO_CHECK(data(sink));
   if (failure) return Failure(*failure);
   NITRO_CHECK(flush());
+  return close_section(type, flags);
+}
+
+Result<void> SectionWriter::take(
+    std::uint64_t size_bytes, Written written,
+    const std::function<Result<void>(std::span<std::byte> bytes, std::uint64_t done)>& fill) {
+  for (std::uint64_t done = 0; done < size_bytes;) {
+    ImageDigests::Buffer& buffer = digests_.acquire();
+    const auto bytes = buffer.bytes().first(
+        static_cast<std::size_t>(std::min<std::uint64_t>(size_bytes - done, ImageDigests::kBufferBytes)));
+    auto filled = fill(bytes, done);
+    if (filled) {
+      digests_.hash(buffer, bytes.size());
+      data_crc32_ = crc32_of(bytes, data_crc32_);
+      if (written == Written::kNo) filled = pwrite_all(fd_, bytes, position_);
+    }
+    digests_.release(buffer);
+    NITRO_CHECK(std::move(filled));
+    position_ += bytes.size();
+    done += bytes.size();
+    start_writeback();
+  }
+  return {};
+}
+
+Result<void> SectionWriter::add_copy(SectionType type, int source_fd, std::uint64_t offset_bytes,
+                                     std::uint64_t size_bytes, std::uint16_t flags) {
+  NITRO_CHECK(begin_section(type));
+  NITRO_CHECK(take(size_bytes, Written::kNo, [&](std::span<std::byte> bytes, std::uint64_t done) {
+    return pread_exact(source_fd, bytes, offset_bytes + done);
+  }));
+  return close_section(type, flags);
+}
+
+Result<void> SectionWriter::add_in_place(SectionType type, const Placer& place, std::uint16_t flags) {
+  NITRO_CHECK(begin_section(type));
+  const std::uint64_t start = position_;
+  NITRO_TRY(const std::uint64_t size_bytes, place(fd_, start));
+  NITRO_CHECK(take(size_bytes, Written::kYes, [&](std::span<std::byte> bytes, std::uint64_t done) {
+    return pread_exact(fd_, bytes, start + done);
+  }));
   return close_section(type, flags);
 }
 

@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <span>
 #include <vector>
@@ -19,12 +20,18 @@ namespace nitro::eif {
 /// The end of the file is at the end of the last section; the first 548 bytes stay zero until write_header().
 class SectionWriter {
  public:
-  /// `fd` is borrowed; what is in the file is dropped. Errors: kFileOperation, kHasher.
+  /// `fd` is borrowed and open for reading, too; what is in the file is dropped. Errors: kFileOperation, kHasher.
   static Result<SectionWriter> create(int fd, HashAlgorithm algorithm);
 
   /// Appends a section; its header is written when the size is known. Errors: kFileOperation, kHasher, those of the
   /// producer.
   Result<void> add(SectionType type, const Producer& data, std::uint16_t flags = 0);
+  /// Appends a section that `place` writes, and reads it again. Errors: kFileOperation, kHasher, those of `place`.
+  Result<void> add_in_place(SectionType type, const Placer& place, std::uint16_t flags = 0);
+  /// Appends a section whose `size_bytes` bytes are in the file `source_fd` (borrowed) from `offset_bytes` on. Errors:
+  /// kFileOperation, kHasher.
+  Result<void> add_copy(SectionType type, int source_fd, std::uint64_t offset_bytes, std::uint64_t size_bytes,
+                        std::uint16_t flags);
   /// The registers of what was added; once, after the last section that is measured. Errors: kHasher.
   Result<Measurements> measure() { return digests_.finish(); }
   /// Appends a section without measuring it. Errors: kFileOperation.
@@ -44,8 +51,15 @@ class SectionWriter {
   };
   SectionWriter(int fd, ImageDigests digests) : fd_(fd), digests_(std::move(digests)) {}
 
+  Result<void> begin_section(SectionType type);
   Result<void> append(std::span<const std::byte> bytes);
   Result<void> flush();
+  // Takes the bytes that `fill` puts into each buffer of the next `size_bytes`: measures them, and writes them unless
+  // they are in the file already.
+  enum class Written { kYes, kNo };
+  Result<void> take(std::uint64_t size_bytes, Written written,
+                    const std::function<Result<void>(std::span<std::byte> bytes, std::uint64_t done)>& fill);
+  void start_writeback();
   Result<void> close_section(SectionType type, std::uint16_t flags);
 
   int fd_;
@@ -54,6 +68,7 @@ class SectionWriter {
   std::size_t filled_ = 0;  // bytes of buffer_ that are not in the file yet
   std::uint64_t section_start_ = format::kHeaderBytes;
   std::uint64_t position_ = format::kHeaderBytes;  // where the next byte goes
+  std::uint64_t written_out_ = 0;                  // up to where the kernel has been asked to write the file to disk
   std::uint32_t data_crc32_ = 0;
   std::vector<Entry> sections_;
 };

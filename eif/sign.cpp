@@ -170,7 +170,6 @@ Result<Measurements> sign_image(const std::string& path, const Signer& signer) {
   // The one pass copies, measures and checks: `crc` becomes the CRC of the image as it was.
   std::uint32_t crc = reader.header_crc32_;
   for (const Section& section : reader.sections()) {
-    const auto bytes = [&](const ByteSink& sink) { return reader.read(section, sink); };
     if (section.type == SectionType::kSignature) {
       crc = crc32_of(encode_section_header({.type = static_cast<std::uint16_t>(section.type),
                                             .flags = section.flags,
@@ -182,7 +181,9 @@ Result<Measurements> sign_image(const std::string& path, const Signer& signer) {
       }));
       continue;
     }
-    NITRO_CHECK(writer.add(section.type, bytes, section.flags));
+    auto copied =
+        writer.add_copy(section.type, reader.fd_.get(), section.offset_bytes, section.size_bytes, section.flags);
+    if (!copied) return fail_within("copying " + quote(path), std::move(copied).error());
     crc = crc32_joined(crc, writer.section_crc32(writer.count() - 1), section.size_bytes + format::kSectionHeaderBytes);
   }
   if (crc != reader.header().crc32) {

@@ -22,6 +22,8 @@ class Writer::Impl {
     if (stage_ != stage) throw std::logic_error(std::string("nitro::eif::Writer: ") + call + " is called out of order");
   }
 
+  Result<void> add_ramdisk(const std::function<Result<void>(SectionWriter&)>& add);
+
   const WriterOptions options_;
   SectionWriter sections_;
   Stage stage_ = Stage::kKernel;
@@ -75,18 +77,27 @@ Result<void> Writer::add_metadata(const Metadata& metadata) {
   return {};
 }
 
-Result<void> Writer::add_ramdisk(const Producer& ramdisk) {
-  impl_->expect(Impl::Stage::kRamdisks, "add_ramdisk");
+Result<void> Writer::Impl::add_ramdisk(const std::function<Result<void>(SectionWriter&)>& add) {
+  expect(Stage::kRamdisks, "add_ramdisk");
   constexpr std::size_t kOtherSections = 3;
-  const std::size_t index = impl_->sections_.count() - kOtherSections;
-  const std::size_t limit = max_ramdisks(impl_->options_.signer != nullptr);
+  const std::size_t index = sections_.count() - kOtherSections;
+  const std::size_t limit = max_ramdisks(options_.signer != nullptr);
   if (index >= limit) {
     return fail(ErrorCode::kEifBuilding,
                 fmt::format("{} ramdisks are too many, this image can have {}; join some into one", index + 1, limit));
   }
-  auto added = impl_->sections_.add(SectionType::kRamdisk, ramdisk);
+  auto added = add(sections_);
   if (!added) return fail_within(fmt::format("writing ramdisk {}", index), std::move(added).error());
   return {};
+}
+
+Result<void> Writer::add_ramdisk(const Producer& ramdisk) {
+  return impl_->add_ramdisk([&](SectionWriter& sections) { return sections.add(SectionType::kRamdisk, ramdisk); });
+}
+
+Result<void> Writer::add_ramdisk_in_place(const Placer& ramdisk) {
+  return impl_->add_ramdisk(
+      [&](SectionWriter& sections) { return sections.add_in_place(SectionType::kRamdisk, ramdisk); });
 }
 
 Result<Measurements> Writer::finish() {

@@ -18,6 +18,10 @@ namespace nitro::eif {
 /// Calls its argument with the bytes of a stream, in order, and hands on the first failure.
 using Producer = std::function<Result<void>(const ByteSink& sink)>;
 
+/// Writes the bytes of a section into `fd` (borrowed), from `offset_bytes` on and in any order, and returns how many
+/// there are; what is between them reads as zeros.
+using Placer = std::function<Result<std::uint64_t>(int fd, std::uint64_t offset_bytes)>;
+
 struct WriterOptions {
   Architecture architecture = Architecture::kX86_64;
   HashAlgorithm algorithm = HashAlgorithm::kSha384;
@@ -36,15 +40,15 @@ struct WriterOptions {
 /// add_ramdisk for every ramdisk (the first is the one of PCR1), then finish. Another order is a bug
 /// (std::logic_error).
 ///
-/// Every byte is touched once: checksum and digests are computed while it is written, the digests on threads of their
-/// own when a ramdisk is large. Memory does not grow with the image. Sections may be streams whose size nobody knows
-/// beforehand; their headers are written afterwards, so the file must be seekable. What is in the file after a failure
-/// has no meaning; use OutputFile.
+/// Every byte of a stream is touched once: checksum and digests are computed while it is written, the digests on
+/// threads of their own when a ramdisk is large. Memory does not grow with the image. Sections may be streams whose
+/// size nobody knows beforehand; their headers are written afterwards, so the file must be seekable. What is in the
+/// file after a failure has no meaning; use OutputFile.
 ///
 /// One thread at a time; destroying a Writer before finish() stops its threads.
 class Writer {
  public:
-  /// `fd` is borrowed, open for writing, and its content is replaced. Errors: kHasher.
+  /// `fd` is borrowed, open for reading and writing, and its content is replaced. Errors: kHasher.
   static Result<Writer> create(int fd, const WriterOptions& options = {});
 
   Writer(Writer&&) noexcept;
@@ -58,6 +62,8 @@ class Writer {
   Result<void> add_metadata(const Metadata& metadata);
   /// Errors also: kEifBuilding when there are max_ramdisks() already.
   Result<void> add_ramdisk(const Producer& ramdisk);
+  /// The same for a ramdisk whose bytes are not known in their order: it is read again to be measured.
+  Result<void> add_ramdisk_in_place(const Placer& ramdisk);
   /// Signs if asked to, writes the header. Errors: kFileOperation, kHasher, kSigning.
   Result<Measurements> finish();
 

@@ -234,6 +234,42 @@ TEST(Writer, MeasuresLargeRamdisksOnThreadsAsItDoesInOneGo) {
   EXPECT_EQ(written->pcr2, measure_bytes(as_bytes(later)).value());
 }
 
+TEST(Writer, TakesARamdiskThatIsWrittenInAnyOrderAsTheSameRamdisk) {
+  const TempFolder folder;
+  constexpr std::size_t kSize = 12000000;
+  const Fd streamed = create_file(folder / "streamed.eif");
+  const auto expected = write_small(streamed.get(), 1, kSize);
+  ASSERT_OK(expected);
+
+  const Fd placed = create_file(folder / "placed.eif");
+  auto writer = Writer::create(placed.get());
+  ASSERT_OK(writer);
+  ASSERT_OK(writer->add_kernel(from_bytes(as_bytes("kernel"))));
+  ASSERT_OK(writer->add_cmdline("quiet"));
+  ASSERT_OK(writer->add_metadata({}));
+  ASSERT_OK(writer->add_ramdisk_in_place([](int fd, std::uint64_t offset) -> Result<std::uint64_t> {
+    const std::string half(kSize / 2, 'a');
+    NITRO_CHECK(pwrite_all(fd, as_bytes(half), offset + kSize / 2));
+    NITRO_CHECK(pwrite_all(fd, as_bytes(half), offset));
+    return kSize;
+  }));
+  const auto measured = writer->finish();
+  ASSERT_OK(measured);
+  EXPECT_EQ(*measured, *expected);
+  EXPECT_TRUE(read_file(folder / "placed.eif") == read_file(folder / "streamed.eif"));
+}
+
+TEST(Writer, RefusesARamdiskThatIsNotWhereItsWriterSays) {
+  const TempFolder folder;
+  const Fd fd = create_file(folder / "image.eif");
+  auto writer = Writer::create(fd.get());
+  ASSERT_OK(writer);
+  ASSERT_OK(writer->add_kernel(from_bytes(as_bytes("kernel"))));
+  ASSERT_OK(writer->add_cmdline("quiet"));
+  ASSERT_OK(writer->add_metadata({}));
+  EXPECT_FALSE(writer->add_ramdisk_in_place([](int, std::uint64_t) -> Result<std::uint64_t> { return 5; }));
+}
+
 TEST(Writer, RefusesTheRamdiskThatHasNoSectionLeft) {
   const TempFolder folder;
   const Fd fd = create_file(folder / "image.eif");
