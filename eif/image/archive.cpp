@@ -25,10 +25,13 @@ std::string plain(std::string_view path) {
 Result<Extent> unpacked(const Extent& archive) {
   NITRO_TRY(Fd scratch, make_scratch_file());
   std::uint64_t size = 0;
-  NITRO_CHECK(decompress(archive, [&](std::span<const std::byte> bytes) {
+  UnpackedStream stream(archive);
+  for (;;) {
+    NITRO_TRY(const auto bytes, stream.next());
+    if (bytes.empty()) break;
+    NITRO_CHECK(write_all(scratch.get(), bytes));
     size += bytes.size();
-    return write_all(scratch.get(), bytes);
-  }));
+  }
   return Extent{std::make_shared<const Fd>(std::move(scratch)), 0, size};
 }
 
@@ -99,7 +102,8 @@ Result<ArchiveIndex> ArchiveIndex::read(Extent archive) {
     NITRO_TRY(archive, unpacked(archive));
   }
   ArchiveIndex index;
-  TarReader reader(archive);
+  ExtentStream stream(archive);
+  TarReader reader(stream);
   TarEntry entry;
   for (;;) {
     NITRO_TRY(const bool more, reader.next(entry));
@@ -113,7 +117,7 @@ Result<ArchiveIndex> ArchiveIndex::read(Extent archive) {
     } else if (entry.kind == TarEntry::Kind::kFile && entry.type == FileType::kSymlink) {
       const auto slash = name.rfind('/');
       index.links_[name] = plain((slash == std::string::npos ? "" : name.substr(0, slash + 1)) + entry.link_target);
-    } else if (entry.kind == TarEntry::Kind::kFile && entry.type == FileType::kRegular) {
+    } else if (entry.kind == TarEntry::Kind::kFile && entry.type == FileType::kRegular && !entry.regions) {
       index.files_[name] = archive.part(entry.data_offset_bytes, entry.size_bytes);
     }
   }

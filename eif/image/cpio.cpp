@@ -6,6 +6,7 @@
 #include <cstring>
 #include <limits>
 #include <string>
+#include <utility>
 
 #include "nitro/bytes.h"
 
@@ -62,7 +63,7 @@ class Header {
 
 }  // namespace
 
-CpioWriter::CpioWriter(const ByteSink& sink) : sink_(sink), buffer_(kBufferBytes) {}
+CpioWriter::CpioWriter(const ByteSink& sink, Gap gap) : sink_(sink), gap_(std::move(gap)), buffer_(kBufferBytes) {}
 
 Result<void> CpioWriter::flush() {
   if (used_ == 0) return {};
@@ -96,9 +97,29 @@ Result<void> CpioWriter::copy(const Extent& content) {
   return {};
 }
 
+Result<void> CpioWriter::zeros(std::uint64_t size_bytes) {
+  // Small gaps are not worth a system call of their own.
+  if (gap_ && size_bytes >= kBufferBytes) {
+    auto reserved = reserve(size_bytes);
+    return reserved ? Result<void>() : Failure(std::move(reserved).error());
+  }
+  static constexpr std::array<std::byte, 4096> kZeros{};
+  for (std::uint64_t left = size_bytes; left > 0;) {
+    const auto count = std::min<std::uint64_t>(left, kZeros.size());
+    NITRO_CHECK(write(std::span(kZeros).first(static_cast<std::size_t>(count))));
+    left -= count;
+  }
+  return {};
+}
+
+Result<std::uint64_t> CpioWriter::reserve(std::uint64_t size_bytes) {
+  NITRO_CHECK(flush());
+  NITRO_CHECK(gap_(size_bytes));
+  return std::exchange(length_, length_ + size_bytes);
+}
+
 Result<void> CpioWriter::pad(std::uint64_t multiple) {
-  constexpr std::array<std::byte, 512> kZeros{};
-  return write(std::span(kZeros).first(static_cast<std::size_t>((multiple - length_ % multiple) % multiple)));
+  return zeros((multiple - length_ % multiple) % multiple);
 }
 
 Result<void> CpioWriter::begin(const CpioMember& member) {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <span>
 #include <string_view>
 #include <vector>
@@ -31,24 +32,34 @@ struct CpioMember {
 /// - the trailer continues the inode numbers, has 1 link and mode 0; the archive ends at a multiple of 512 bytes
 /// - a time before 1970 is a minus sign and the hexadecimal digits of its amount, to 8 characters
 ///
-/// A member's content follows its header through write() or copy(), exactly size_bytes of it. The bytes leave through
-/// `sink` in pieces of up to 1 MiB; finish() sends what is left.
+/// A member's content follows its header through write(), copy(), zeros() or reserve(), exactly size_bytes of it. The
+/// bytes leave through `sink` in pieces of up to 1 MiB; finish() sends what is left.
 class CpioWriter {
  public:
-  /// `sink` is borrowed until finish().
-  explicit CpioWriter(const ByteSink& sink);
+  /// Passes over bytes of the output: they are zeros, or are put there by somebody else.
+  using Gap = std::function<Result<void>(std::uint64_t size_bytes)>;
+
+  /// `sink` is borrowed until finish(). Without `gap` everything goes through `sink`.
+  explicit CpioWriter(const ByteSink& sink, Gap gap = nullptr);
 
   /// Errors: kEifBuilding for content the format cannot hold (4 GiB and more); those of the sink.
   Result<void> begin(const CpioMember& member);
   Result<void> write(std::span<const std::byte> bytes);
   Result<void> copy(const Extent& content);
+  Result<void> zeros(std::uint64_t size_bytes);
+  /// Leaves content out, and returns where in the archive it belongs. A bug without `gap`.
+  Result<std::uint64_t> reserve(std::uint64_t size_bytes);
   Result<void> finish();
+
+  /// Bytes of the archive so far.
+  [[nodiscard]] std::uint64_t length_bytes() const { return length_; }
 
  private:
   Result<void> pad(std::uint64_t multiple);
   Result<void> flush();
 
   const ByteSink& sink_;
+  const Gap gap_;
   std::vector<std::byte> buffer_;
   std::size_t used_ = 0;
   std::uint64_t length_ = 0;

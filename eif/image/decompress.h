@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <memory>
 #include <span>
-#include <string_view>
 
-#include "eif/image/extent.h"
+#include "eif/image/byte_stream.h"
+#include "nitro/byte_sink.h"
 
 namespace nitro::image {
 
@@ -18,9 +19,24 @@ Result<Compression> detect_compression(const Extent& blob);
 /// Most bytes one blob may unpack to: larger than any enclave, small enough to stop a compression bomb.
 inline constexpr std::uint64_t kMaxUnpackedBytes = std::uint64_t{64} << 30;
 
-/// Hands the unpacked content of `blob` to `unpacked` and, when given, the bytes as stored to `stored`; both see
-/// everything. Errors: kEifBuilding when the data is damaged, ends too early or exceeds kMaxUnpackedBytes; those of
-/// reading and of the sinks.
-Result<void> decompress(const Extent& blob, const ByteSink& unpacked, const ByteSink& stored = nullptr);
+/// The unpacked content of a compressed blob. Memory: some hundred KiB, and what the format needs.
+class UnpackedStream : public ByteStream {
+ public:
+  /// `stored`, when given, gets the bytes of the blob as they are stored, `unpacked` the unpacked ones; both see
+  /// everything once the end is reached.
+  explicit UnpackedStream(Extent blob, ByteSink stored = nullptr, ByteSink unpacked = nullptr);
+  ~UnpackedStream() override;
+
+  /// The next piece, valid until the next call of any function; empty at the end. Errors: kEifBuilding when the data is
+  /// damaged, ends too early or exceeds kMaxUnpackedBytes; those of reading and of the sink.
+  Result<std::span<const std::byte>> next();
+  Result<std::size_t> read(std::span<std::byte> buffer) override;
+  Result<std::uint64_t> skip(std::uint64_t size_bytes) override;
+
+ private:
+  class Decoder;
+  std::unique_ptr<Decoder> decoder_;
+  std::span<const std::byte> piece_;  // what next() gave and read() has not taken yet
+};
 
 }  // namespace nitro::image

@@ -1,15 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "eif/image/image.h"
 
+#include <algorithm>
 #include <atomic>
 #include <optional>
+#include <stdexcept>
 #include <thread>
 
+#include "eif/image/cpio.h"
 #include "eif/image/decompress.h"
 #include "eif/image/digest.h"
 #include "eif/image/ramdisk.h"
 #include "nitro/bytes.h"
-#include "nitro/output_file.h"
+#include "nitro/fd.h"
 
 namespace nitro::image {
 
@@ -32,12 +35,6 @@ Result<std::optional<std::vector<std::string>>> words_at(const Json& json, const
     words.push_back(word.get<std::string>());
   }
   return Words(std::move(words));
-}
-
-Result<void> compare(const std::string& actual, const std::string& promised) {
-  if (actual == promised) return {};
-  return fail(ErrorCode::kEifBuilding,
-              "its digest is " + actual + " instead of " + promised + "; the image is damaged");
 }
 
 }  // namespace
@@ -73,7 +70,7 @@ class Image::Verification {
         hash.update(bytes);
         return {};
       });
-      if (read) read = compare(hash.finish(), task.digest);
+      if (read) read = require_digest(hash.finish(), task.digest);
       if (!read) {
         result_ = fail_within("layer " + task.name, std::move(read).error());
         return;
@@ -125,43 +122,19 @@ Image::Image(Image&&) noexcept = default;
 Image& Image::operator=(Image&&) noexcept = default;
 Image::~Image() = default;
 
-Result<void> Image::load_layer(const LayerBlob& blob, const std::string& diff_id) {
-  Extent content = blob.content;
-  NITRO_TRY(const auto compression, detect_compression(content));
-  if (compression != Compression::kNone) {
-    NITRO_TRY(Fd scratch, make_scratch_file());
-    Sha256 stored;
-    Sha256 unpacked;
-    std::uint64_t size = 0;
-    NITRO_CHECK(decompress(
-        content,
-        [&](std::span<const std::byte> bytes) {
-          unpacked.update(bytes);
-          size += bytes.size();
-          return write_all(scratch.get(), bytes);
-        },
-        [&](std::span<const std::byte> bytes) -> Result<void> {
-          if (!blob.digest.empty()) stored.update(bytes);
-          return {};
-        }));
-    if (!blob.digest.empty()) NITRO_CHECK(compare(stored.finish(), blob.digest));
-    NITRO_CHECK(compare(unpacked.finish(), diff_id));
-    content = Extent{std::make_shared<const Fd>(std::move(scratch)), 0, size};
-  } else if (!blob.digest.empty()) {
-    // The two names of the same bytes must agree; the bytes themselves are checked by the other thread.
-    NITRO_CHECK(compare(blob.digest, diff_id));
-  }
-
+Result<void> Image::load_layer(const Layer& layer) {
   tree_->begin_layer();
-  TarReader reader(content);
-  TarEntry entry;
-  for (;;) {
-    NITRO_TRY(const bool more, reader.next(entry));
-    if (!more) break;
-    size_bytes_ += entry.size_bytes;
-    NITRO_CHECK(tree_->apply(entry));
-  }
-  layers_.push_back(std::move(content));
+  std::uint64_t size = 0;
+  NITRO_CHECK(layer.read([&](const TarEntry& entry) -> Result<void> {
+    size += entry.size_bytes;
+    // Sparse files need next to no bytes of an archive for any number of bytes of a ramdisk.
+    if (size > kMaxUnpackedBytes) {
+      return fail(ErrorCode::kEifBuilding, "its files are larger than " + std::to_string(kMaxUnpackedBytes >> 30) +
+                                               " GiB together, which no enclave can hold");
+    }
+    return tree_->apply(entry);
+  }));
+  size_bytes_ += size;
   return {};
 }
 
@@ -175,16 +148,18 @@ Result<Image> Image::load(ImageSource source) {
   }
   std::vector<Verification::Task> tasks;
   for (std::size_t i = 0; i < digests.size(); ++i) {
-    const auto& layer = source.layers[i];
-    NITRO_TRY(const auto compression, detect_compression(layer.content));
-    if (compression == Compression::kNone) tasks.push_back({layer.content, digests[i], layer.name});
+    const auto& blob = source.layers[i];
+    auto layer = Layer::open(blob, digests[i]);
+    if (!layer) return fail_within("layer " + blob.name, std::move(layer).error());
+    if (!layer->is_compressed()) tasks.push_back({layer->content(), digests[i], blob.name});
+    image.layers_.push_back(std::move(*layer));
   }
   image.verification_ = std::make_unique<Verification>(std::move(tasks));
 
   image.tree_ = std::make_unique<Tree>();
-  for (std::size_t i = 0; i < digests.size(); ++i) {
-    if (auto loaded = image.load_layer(source.layers[i], digests[i]); !loaded) {
-      return fail_within("layer " + source.layers[i].name, std::move(loaded).error());
+  for (const auto& layer : image.layers_) {
+    if (auto loaded = image.load_layer(layer); !loaded) {
+      return fail_within("layer " + layer.name(), std::move(loaded).error());
     }
   }
   NITRO_CHECK(add_container_files(*image.tree_, image.config_.working_folder));
@@ -192,9 +167,59 @@ Result<Image> Image::load(ImageSource source) {
   return image;
 }
 
+bool Image::is_compressed() const {
+  return std::any_of(layers_.begin(), layers_.end(), [](const Layer& layer) { return layer.is_compressed(); });
+}
+
 Result<void> Image::write_ramdisk(const ByteSink& sink) const {
-  NITRO_CHECK(write_customer_ramdisk(*tree_, layers_, config_.command, config_.environment, sink));
+  if (is_compressed()) throw std::logic_error("nitro::image::Image::write_ramdisk: a layer is compressed");
+  CpioWriter writer(sink);
+  const CopyContent copy = [this](CpioWriter& to, std::uint32_t layer, std::uint64_t offset, std::uint64_t size) {
+    return to.copy(layers_[layer].content().part(offset, size));
+  };
+  NITRO_CHECK(write_customer_ramdisk(*tree_, copy, config_.command, config_.environment, writer));
   return verification_->wait();
+}
+
+Result<std::uint64_t> Image::place_ramdisk(int fd, std::uint64_t offset_bytes,
+                                           const std::function<void(std::uint64_t bytes)>& count) const {
+  std::uint64_t position = offset_bytes;
+  const auto advance = [&](std::uint64_t size) {
+    position += size;
+    if (count) count(size);
+  };
+  const ByteSink sink = [&](std::span<const std::byte> bytes) -> Result<void> {
+    NITRO_CHECK(pwrite_all(fd, bytes, position));
+    advance(bytes.size());
+    return {};
+  };
+  const CpioWriter::Gap gap = [&](std::uint64_t size) -> Result<void> {
+    advance(size);
+    return {};
+  };
+  // First everything but the contents of compressed layers, then these, layer by layer.
+  std::vector<std::vector<Layer::Piece>> wanted(layers_.size());
+  CpioWriter writer(sink, gap);
+  const CopyContent copy = [&](CpioWriter& to, std::uint32_t layer, std::uint64_t offset,
+                               std::uint64_t size) -> Result<void> {
+    if (!layers_[layer].is_compressed()) return to.copy(layers_[layer].content().part(offset, size));
+    NITRO_TRY(const auto place, to.reserve(size));
+    wanted[layer].push_back({offset, size, offset_bytes + place});
+    return {};
+  };
+  NITRO_CHECK(write_customer_ramdisk(*tree_, copy, config_.command, config_.environment, writer));
+
+  for (std::size_t i = 0; i < layers_.size(); ++i) {
+    auto& pieces = wanted[i];
+    std::sort(pieces.begin(), pieces.end(),
+              [](const Layer::Piece& a, const Layer::Piece& b) { return a.offset_bytes < b.offset_bytes; });
+    if (pieces.empty()) continue;
+    if (auto copied = layers_[i].copy(pieces, fd); !copied) {
+      return fail_within("layer " + layers_[i].name(), std::move(copied).error());
+    }
+  }
+  NITRO_CHECK(verification_->wait());
+  return writer.length_bytes();
 }
 
 }  // namespace nitro::image

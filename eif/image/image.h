@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
 
+#include "eif/image/layer.h"
 #include "eif/image/source.h"
 #include "eif/image/tree.h"
 #include "nitro/byte_sink.h"
@@ -23,8 +25,9 @@ struct ImageConfig {
 /// Errors: kEifBuilding when there is neither CMD nor ENTRYPOINT, or a value has another type than it must.
 Result<ImageConfig> parse_config(const nlohmann::ordered_json& config);
 
-/// An image, ready to become a ramdisk. Compressed layers have been unpacked into scratch files; their digests are
-/// checked. Uncompressed ones are read where they are, and a thread of its own checks their digests meanwhile.
+/// An image, ready to become a ramdisk. Uncompressed layers are read where they are, and a thread of its own checks
+/// their digests meanwhile. Compressed ones are unpacked twice: for the names of their files, and for the contents;
+/// nothing unpacked is kept but what goes into the ramdisk.
 ///
 /// Memory: the metadata of the files. One thread at a time.
 class Image {
@@ -41,20 +44,26 @@ class Image {
   [[nodiscard]] const ImageSource& source() const { return source_; }
   /// Bytes of all files in all layers, which is what engines call the size of an image.
   [[nodiscard]] std::uint64_t size_bytes() const { return size_bytes_; }
+  /// Whether any layer is compressed. Contents then arrive in the order of the layers, not in that of the ramdisk.
+  [[nodiscard]] bool is_compressed() const;
 
-  /// Writes the user's ramdisk (see ramdisk.h). Success means that the digests of all layers have been checked, too;
-  /// until then what `sink` was given must not be trusted.
+  /// Writes the user's ramdisk (see ramdisk.h), from its first byte to its last; a bug when is_compressed(). Success
+  /// means that the digests of all layers have been checked, too; until then what `sink` was given must not be trusted.
   Result<void> write_ramdisk(const ByteSink& sink) const;
+  /// Writes it into `fd` (borrowed) from `offset_bytes` on, where the file must have ended, and returns its size.
+  /// `count` hears of bytes as they are written. Success means the same.
+  Result<std::uint64_t> place_ramdisk(int fd, std::uint64_t offset_bytes,
+                                      const std::function<void(std::uint64_t bytes)>& count) const;
 
  private:
   class Verification;
 
   Image();
-  Result<void> load_layer(const LayerBlob& blob, const std::string& diff_id);
+  Result<void> load_layer(const Layer& layer);
 
   ImageSource source_;
   ImageConfig config_;
-  std::vector<Extent> layers_;  // uncompressed
+  std::vector<Layer> layers_;
   std::unique_ptr<Tree> tree_;
   std::uint64_t size_bytes_ = 0;
   std::unique_ptr<Verification> verification_;

@@ -60,7 +60,7 @@ Result<void> add_folder(CpioWriter& writer, std::string_view name) {
 // Turns the files of the container into members below rootfs/.
 class RootfsWriter {
  public:
-  RootfsWriter(CpioWriter& writer, std::span<const Extent> layers) : writer_(writer), layers_(layers) {}
+  RootfsWriter(CpioWriter& writer, const CopyContent& copy) : writer_(writer), copy_(copy) {}
 
   Result<void> add(const Tree::Visit& file) {
     const Inode& inode = file.inode;
@@ -103,8 +103,9 @@ class RootfsWriter {
     if (inode.type != FileType::kRegular) return writer_.begin(member);
     member.size_bytes = inode.size_bytes;
     NITRO_CHECK(writer_.begin(member));
+    if (file.regions != nullptr) return add_sparse(inode, *file.regions);
     if (inode.size_bytes == 0) return {};  // such files may be none of a layer's
-    return writer_.copy(layers_[inode.layer].part(inode.data_offset_bytes, inode.size_bytes));
+    return copy_(writer_, inode.layer, inode.data_offset_bytes, inode.size_bytes);
   }
 
   // What the container has folders for instead of files comes at the end.
@@ -125,8 +126,20 @@ class RootfsWriter {
   }
 
  private:
+  Result<void> add_sparse(const Inode& inode, const SparseRegions& regions) {
+    std::uint64_t position = 0;
+    std::uint64_t stored = inode.data_offset_bytes;
+    for (const auto& region : regions) {
+      NITRO_CHECK(writer_.zeros(region.offset_bytes - position));
+      if (region.size_bytes > 0) NITRO_CHECK(copy_(writer_, inode.layer, stored, region.size_bytes));
+      position = region.offset_bytes + region.size_bytes;
+      stored += region.size_bytes;
+    }
+    return writer_.zeros(inode.size_bytes - position);
+  }
+
   CpioWriter& writer_;
-  std::span<const Extent> layers_;
+  const CopyContent& copy_;
   std::string name_;
   bool hosts_seen_ = false;
   bool resolv_conf_seen_ = false;
@@ -194,12 +207,10 @@ Result<void> add_container_files(Tree& tree, std::string_view working_folder) {
   return {};
 }
 
-Result<void> write_customer_ramdisk(const Tree& tree, std::span<const Extent> layers,
-                                    std::span<const std::string> command, std::span<const std::string> environment,
-                                    const ByteSink& sink) {
-  CpioWriter writer(sink);
+Result<void> write_customer_ramdisk(const Tree& tree, const CopyContent& copy, std::span<const std::string> command,
+                                    std::span<const std::string> environment, CpioWriter& writer) {
   NITRO_CHECK(add_folder(writer, "rootfs"));
-  RootfsWriter rootfs(writer, layers);
+  RootfsWriter rootfs(writer, copy);
   NITRO_CHECK(tree.walk([&rootfs](const Tree::Visit& file) { return rootfs.add(file); }));
   NITRO_CHECK(rootfs.add_missing());
   // These folders are written again, without the slash, whether the image has them or not; the later ones win when a

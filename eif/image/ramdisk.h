@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <functional>
 #include <optional>
 #include <span>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "eif/image/cpio.h"
 #include "eif/image/extent.h"
 #include "eif/image/tree.h"
 #include "nitro/byte_sink.h"
@@ -25,11 +27,13 @@ Result<void> write_bootstrap_ramdisk(const Extent& init, const std::optional<Ext
 /// belongs.
 Result<void> add_container_files(Tree& tree, std::string_view working_folder);
 
+/// Puts content of a layer behind the header that `writer` has begun: bytes of the layer's (uncompressed) archive.
+using CopyContent = std::function<Result<void>(CpioWriter& writer, std::uint32_t layer, std::uint64_t offset_bytes,
+                                               std::uint64_t size_bytes)>;
+
 /// Writes the second one: the files of the container below rootfs/, then the file `cmd` with a line for each word of
-/// the command and `env` with a line for each variable. `layers` are the (uncompressed) layers that the tree was made
-/// from, in its order.
-Result<void> write_customer_ramdisk(const Tree& tree, std::span<const Extent> layers,
-                                    std::span<const std::string> command, std::span<const std::string> environment,
-                                    const ByteSink& sink);
+/// the command and `env` with a line for each variable.
+Result<void> write_customer_ramdisk(const Tree& tree, const CopyContent& copy, std::span<const std::string> command,
+                                    std::span<const std::string> environment, CpioWriter& writer);
 
 }  // namespace nitro::image

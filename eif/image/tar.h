@@ -3,11 +3,13 @@
 
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
-#include "eif/image/extent.h"
+#include "eif/image/byte_stream.h"
+#include "eif/image/tar_sparse.h"
 
 namespace nitro::image {
 
@@ -41,40 +43,53 @@ struct TarEntry {
   std::uint32_t device_minor = 0;
   std::uint64_t size_bytes = 0;         ///< of the content; 0 for everything but regular files
   std::uint64_t data_offset_bytes = 0;  ///< where the content starts in the archive
+  /// Of a sparse file: what of it the archive stores, from data_offset_bytes on.
+  std::optional<SparseRegions> regions;
 };
 
 /// Most bytes of a member's name or link target (Linux: PATH_MAX) and of the extended headers of one member.
 inline constexpr std::size_t kMaxPathBytes = 4095;
 inline constexpr std::size_t kMaxExtendedHeaderBytes = std::size_t{1} << 20;
 
-/// Reads a tar archive: v7, ustar, pax (POSIX.1-2001) and GNU with its long names. Only headers are read; contents are
-/// skipped, and can be read through their offset later. That is why this is not libarchive, whose entries do not tell
-/// where their content lies.
+/// Reads a tar archive: v7, ustar, pax (POSIX.1-2001) and GNU with its long names and its sparse files (all four
+/// formats). Only headers are read; contents are skipped, and can be read through their offset later. That is why this
+/// is not libarchive, whose entries do not tell where their content lies.
 ///
 /// The rules of doubtful cases are those of Go's archive/tar, with which container engines read layers: an archive ends
 /// at two zero blocks or at the end of the file on a block boundary; members without content (links, folders, devices)
 /// have none, whatever their size field says; an empty pax value means that the record is absent.
 class TarReader {
  public:
-  explicit TarReader(Extent archive);
+  /// `archive` is borrowed, and read up to its last member's end at most.
+  explicit TarReader(ByteStream& archive);
 
   /// Reads the next member into `entry`. False at the end. Errors: kEifBuilding when this is no tar archive, it ends
-  /// inside a member, or a limit is exceeded; the message names the offset. Also those of reading.
+  /// inside a member (which is found out at the next call), or a limit is exceeded; the message names the offset. Also
+  /// those of the archive.
   Result<bool> next(TarEntry& entry);
 
  private:
   using Records = std::map<std::string, std::string, std::less<>>;
 
-  Result<std::span<const std::byte>> block_at(std::uint64_t offset_bytes);
+  Result<std::span<const std::byte>> take(std::size_t size_bytes);
+  Result<std::uint64_t> pass(std::uint64_t size_bytes);
+  Result<void> pass_content();
   Result<std::string> special_content(std::uint64_t size_bytes);
   Result<void> parse_records(std::string_view text, Records& records) const;
+  Result<void> apply_records(const Records& records, TarEntry& entry);
+  Result<void> read_gnu_sparse_map(std::span<const std::byte> header, TarEntry& entry);
+  Result<void> read_pax_sparse_map(const Records& records, TarEntry& entry);
+  Result<SparseRegions> read_stored_sparse_map();
   Failure malformed(std::string_view reason) const;
 
-  Extent archive_;
-  std::uint64_t position_ = 0;       // of the next header
+  ByteStream& archive_;
+  std::uint64_t position_ = 0;       // of the next byte that is taken
   std::uint64_t header_offset_ = 0;  // of the header in work, for messages
-  std::vector<std::byte> window_;
-  std::uint64_t window_offset_ = 0;
+  std::uint64_t content_left_ = 0;   // of the last member's content, to be passed over
+  std::uint64_t padding_left_ = 0;   // behind it
+  std::string name_;                 // of the last member
+  std::vector<std::byte> window_;    // bytes that were read ahead are at [window_used_, window_size_)
+  std::size_t window_used_ = 0;
   std::size_t window_size_ = 0;
 };
 

@@ -162,6 +162,15 @@ Tree::Try<std::uint64_t> Tree::add_text(std::string_view text) {
   return offset;
 }
 
+Tree::Try<std::uint32_t> Tree::add_sparse_map(const SparseRegions& regions) {
+  region_count_ += regions.size();
+  if (region_count_ > kMaxRegions) {
+    return because("the sparse files of the image have more than " + std::to_string(kMaxRegions) + " regions");
+  }
+  sparse_maps_.push_back(regions);
+  return static_cast<std::uint32_t>(sparse_maps_.size());
+}
+
 Tree::Try<Tree::InodeId> Tree::add_inode(const Inode& inode) {
   if (inodes_.size() >= kMaxFiles) {
     return because("the image has more than " + std::to_string(kMaxFiles) + " files");
@@ -310,6 +319,11 @@ Tree::Try<void> Tree::apply_file(const TarEntry& entry, const Components& parent
         inode.size_bytes = entry.size_bytes;
         inode.data_offset_bytes = entry.data_offset_bytes;
         inode.layer = layer_ - 1;
+        if (entry.regions) {
+          const auto map = add_sparse_map(*entry.regions);
+          if (!map) return because(map.error());
+          inode.sparse_map = *map;
+        }
         break;
       case FileType::kCharDevice:
       case FileType::kBlockDevice:
@@ -454,7 +468,11 @@ Result<void> Tree::walk(const std::function<Result<void>(const Visit&)>& visit) 
     if (!path.empty()) path += '/';
     path += name(id);
     const Inode& inode = inode_of(id);
-    Visit visited{path, inode, inode.type == FileType::kSymlink ? symlink_text(inode) : std::string_view(), {}};
+    Visit visited{path,
+                  inode,
+                  inode.type == FileType::kSymlink ? symlink_text(inode) : std::string_view(),
+                  {},
+                  inode.sparse_map == 0 ? nullptr : &sparse_maps_[inode.sparse_map - 1]};
     if (inode.links > 1 && inode.type != FileType::kDirectory) {
       const auto [first, is_new] = first_names.try_emplace(nodes_[id].inode, path);
       if (!is_new) visited.first_name = first->second;

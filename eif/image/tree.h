@@ -24,6 +24,8 @@ inline constexpr std::int64_t kFixedTime = 1492533000;
 /// from eating all memory. Real images stay far below (a full Debian desktop: 300 000 files).
 inline constexpr std::size_t kMaxFiles = std::size_t{1} << 22;
 inline constexpr std::size_t kMaxNameBytes = std::size_t{1} << 30;
+/// Most regions of all sparse files together.
+inline constexpr std::size_t kMaxRegions = std::size_t{1} << 20;
 
 /// One file as all its names share it.
 struct Inode {
@@ -38,7 +40,8 @@ struct Inode {
       0;  ///< regular file: of its content in the layer; symbolic link: of its text among the names
   std::uint32_t device_major = 0;
   std::uint32_t device_minor = 0;
-  std::uint32_t layer = 0;  ///< index of the layer that holds the content
+  std::uint32_t layer = 0;       ///< index of the layer that holds the content
+  std::uint32_t sparse_map = 0;  ///< sparse file: number of its map, counted from 1; 0: not sparse
 };
 
 /// The file system of an image: its layers, merged. Holds names and attributes only; contents stay in the layers.
@@ -84,6 +87,7 @@ class Tree {
     const Inode& inode;
     std::string_view link_target;  ///< text of a symbolic link
     std::string_view first_name;   ///< not empty: another name of the file that `first_name` was visited under
+    const SparseRegions* regions;  ///< what the layer holds of a sparse file; nullptr: all of it
   };
   /// Visits everything but the root: folders before their content, names of a folder in the order of their bytes.
   Result<void> walk(const std::function<Result<void>(const Visit&)>& visit) const;
@@ -152,6 +156,7 @@ class Tree {
   Try<InodeId> add_symlink_inode(Inode inode, std::string_view target);
   Try<NodeId> add_file(std::string_view path, const Inode& inode, std::string_view target);
   Try<std::uint64_t> add_text(std::string_view text);
+  Try<std::uint32_t> add_sparse_map(const SparseRegions& regions);
   void remove(NodeId id);
   void remove_older(NodeId directory_id);
 
@@ -164,6 +169,8 @@ class Tree {
   std::string names_;
   std::vector<Node> nodes_;
   std::vector<Inode> inodes_;
+  std::vector<SparseRegions> sparse_maps_;
+  std::size_t region_count_ = 0;
   std::set<NodeId, ByParentAndName> names_in_order_;  // without the root
   std::uint32_t layer_ = 0;
   std::map<std::string, TarEntry, std::less<>> aufs_links_;  // of this layer

@@ -178,12 +178,18 @@ Result<eif::Measurements> write_image(int fd, const Platform& platform, const Bl
   NITRO_CHECK(writer.add_metadata(metadata));
   NITRO_CHECK(writer.add_ramdisk(
       [&blobs](const ByteSink& sink) { return image::write_bootstrap_ramdisk(blobs.init, blobs.nsm_module, sink); }));
-  NITRO_CHECK(writer.add_ramdisk([&image, &progress](const ByteSink& sink) {
-    return image.write_ramdisk([&](std::span<const std::byte> bytes) {
-      progress.count("Writing the ramdisk:", bytes.size());
-      return sink(bytes);
-    });
-  }));
+  const auto count = [&progress](std::uint64_t bytes) { progress.count("Writing the ramdisk:", bytes); };
+  if (image.is_compressed()) {
+    NITRO_CHECK(writer.add_ramdisk_in_place(
+        [&](int output, std::uint64_t offset) { return image.place_ramdisk(output, offset, count); }));
+  } else {
+    NITRO_CHECK(writer.add_ramdisk([&](const ByteSink& sink) {
+      return image.write_ramdisk([&](std::span<const std::byte> bytes) {
+        count(bytes.size());
+        return sink(bytes);
+      });
+    }));
+  }
   return writer.finish();
 }
 

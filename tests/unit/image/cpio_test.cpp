@@ -82,7 +82,8 @@ Result<std::string> ramdisk_with(const std::vector<Member>& members) {
   const auto layer = extent_of(tar(members));
   Tree tree;
   tree.begin_layer();
-  TarReader reader(layer);
+  ExtentStream stream(layer);
+  TarReader reader(stream);
   TarEntry entry;
   for (;;) {
     NITRO_TRY(const bool more, reader.next(entry));
@@ -90,8 +91,10 @@ Result<std::string> ramdisk_with(const std::vector<Member>& members) {
     NITRO_CHECK(tree.apply(entry));
   }
   NITRO_CHECK(add_container_files(tree, {}));
-  return collect(
-      [&](const ByteSink& sink) { return write_customer_ramdisk(tree, std::span(&layer, 1), {}, {}, sink); });
+  return collect([&](const ByteSink& sink) {
+    CpioWriter writer(sink);
+    return write_customer_ramdisk(tree, content_of({layer}), {}, {}, writer);
+  });
 }
 
 TEST(CustomerRamdisk, LeavesOutWhatBelongsToTheEngine) {

@@ -58,6 +58,55 @@ TEST(Image, IsTheSameWithCompressedLayersAndInACompressedArchive) {
   expect_same_bytes(*archive, *expected);
 }
 
+TEST(Image, IsTheSameWhetherItsLayersStoreHolesOrZeros) {
+  // Larger than what the writer of ramdisks keeps back, with holes at both ends.
+  std::string content(5 << 20, '\0');
+  content.replace(3 << 20, 4, "data");
+  content.replace((4 << 20) + 1, 4, "more");
+  const auto plain = tar({{.name = "file", .content = content}, {.name = "next", .content = "x"}});
+  const auto sparse = pax_member({{"GNU.sparse.map", "3145728,4,4194305,4"},
+                                  {"GNU.sparse.size", std::to_string(content.size())},
+                                  {"GNU.sparse.name", "file"}}) +
+                      tar({{.name = "stored", .content = "datamore"}, {.name = "next", .content = "x"}});
+  const auto expected = ramdisk_of(parts_of({plain}));
+  ASSERT_OK(expected);
+  auto parts = parts_of({sparse});
+  for (const auto& layer : {sparse, gzipped(sparse)}) {
+    parts.layers = {layer};
+    const auto ramdisk = ramdisk_of(parts);
+    ASSERT_OK(ramdisk);
+    expect_same_bytes(*ramdisk, *expected);
+  }
+}
+
+TEST(Image, RefusesHolesThatNoEnclaveCanHold) {
+  std::string layer;
+  for (int i = 0; i < 20; ++i) {
+    layer += pax_member({{"GNU.sparse.map", "0,1"}, {"GNU.sparse.size", "4294967295"}}) +
+             tar_member({.name = "hole" + std::to_string(i), .content = "x"});
+  }
+  EXPECT_PRED2(contains, refusal(parts_of({layer})), "larger than 64 GiB");
+  const auto longer = pax_member({{"GNU.sparse.map", "0,1"}, {"GNU.sparse.size", "4294967296"}}) +
+                      tar_member({.name = "hole", .content = "x"});
+  EXPECT_PRED2(contains, refusal(parts_of({longer})), "less than 4 GiB");
+}
+
+TEST(Image, TakesContentsFromCompressedAndPlainLayersAtOnce) {
+  const auto lower = tar({{.name = "a", .content = "lower a"}, {.name = "b", .content = "lower b"}});
+  const auto upper = tar({{.name = "b", .content = "upper b"}, {.name = "c", .content = std::string(700000, 'c')}});
+  const auto expected = ramdisk_of(parts_of({lower, upper}));
+  ASSERT_OK(expected);
+  auto parts = parts_of({lower, upper});
+  parts.layers = {lower, gzipped(upper)};
+  const auto first = ramdisk_of(parts);
+  ASSERT_OK(first);
+  expect_same_bytes(*first, *expected);
+  parts.layers = {gzipped(lower), upper};
+  const auto second = ramdisk_of(parts);
+  ASSERT_OK(second);
+  expect_same_bytes(*second, *expected);
+}
+
 TEST(Image, RefusesALayerWhoseDigestIsWrong) {
   auto parts = parts_of({kLayer});
   parts.layers[0][600] = 'y';

@@ -15,6 +15,7 @@
 #include "eif/image/digest.h"
 #include "eif/image/extent.h"
 #include "eif/image/image.h"
+#include "eif/image/ramdisk.h"
 #include "nitro/bytes.h"
 #include "nitro/output_file.h"
 
@@ -139,11 +140,24 @@ inline Result<std::string> collect(const std::function<Result<void>(const ByteSi
   return all;
 }
 
+/// Contents of uncompressed layers.
+inline CopyContent content_of(std::vector<Extent> layers) {
+  return [layers = std::move(layers)](CpioWriter& writer, std::uint32_t layer, std::uint64_t offset,
+                                      std::uint64_t size) { return writer.copy(layers[layer].part(offset, size)); };
+}
+
 /// The user's ramdisk of an image that was opened.
 inline Result<std::string> ramdisk_of(Result<ImageSource> source) {
   NITRO_TRY(auto opened, std::move(source));
   NITRO_TRY(const auto image, Image::load(std::move(opened)));
-  return collect([&image](const ByteSink& sink) { return image.write_ramdisk(sink); });
+  NITRO_TRY(const Fd file, make_scratch_file());
+  NITRO_TRY(const auto size, image.place_ramdisk(file.get(), 0, nullptr));
+  std::string placed(size, '\0');
+  NITRO_CHECK(pread_exact(file.get(), std::as_writable_bytes(std::span(placed)), 0));
+  if (image.is_compressed()) return placed;
+  NITRO_TRY(auto streamed, collect([&image](const ByteSink& sink) { return image.write_ramdisk(sink); }));
+  if (streamed != placed) return fail(ErrorCode::kUnspecified, "the two ways to write the ramdisk differ");
+  return streamed;
 }
 
 using Lines = std::vector<std::string>;

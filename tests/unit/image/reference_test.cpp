@@ -4,8 +4,8 @@
 #include <gtest/gtest.h>
 
 #include "eif/image/credentials.h"
-#include "nitro/http.h"
 #include "eif/image/registry.h"
+#include "nitro/http.h"
 #include "temp_folder.h"
 
 namespace nitro::image {

@@ -1,7 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "eif/image/tar.h"
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <cctype>
+#include <cstdlib>
 
 #include "temp_folder.h"
 #include "tests/unit/image/layer_maker.h"
@@ -10,7 +15,8 @@ namespace nitro::image {
 namespace {
 
 Result<std::vector<TarEntry>> entries_of(const std::string& archive) {
-  TarReader reader(extent_of(archive));
+  ExtentStream stream(extent_of(archive));
+  TarReader reader(stream);
   std::vector<TarEntry> entries;
   for (;;) {
     TarEntry entry;
@@ -124,11 +130,11 @@ TEST(TarReader, RefusesBrokenHeadersAndSaysWhere) {
   EXPECT_PRED2(contains, refusal(pax_member({{"path", "x"}})), "after an extended header");
   EXPECT_PRED2(contains, refusal(pax_member({{"size", "-1"}}) + tar({{.name = "f"}})), "not a size");
   EXPECT_PRED2(contains, refusal(pax_member({{"size", "9223372036854775807"}}) + tar({{.name = "f"}})), "ends inside");
-  EXPECT_PRED2(contains, refusal(pax_member({{"uid", "4294967296"}}) + tar({{.name = "f"}})), "owner");
+  EXPECT_PRED2(contains, refusal(pax_member({{"uid", "4294967296"}}) + tar({{.name = "f"}})),
+               "not a user or group number");
   EXPECT_PRED2(contains, refusal(pax_member({{"path", std::string("a\0b", 3)}}) + tar({{.name = "f"}})), "zero byte");
   EXPECT_PRED2(contains, refusal(pax_member({{"path", std::string(5000, 'a')}}) + tar({{.name = "f"}})),
                "longer than 4095");
-  EXPECT_PRED2(contains, refusal(pax_member({{"GNU.sparse.major", "1"}}) + tar({{.name = "f"}})), "sparse");
   EXPECT_PRED2(contains, refusal(pax_member({{"path", std::string(2 << 20, 'a')}}) + tar({{.name = "f"}})),
                "extended header of");
   for (const char* records :
@@ -137,6 +143,97 @@ TEST(TarReader, RefusesBrokenHeadersAndSaysWhere) {
                  "a pax record")
         << records;
   }
+}
+
+// Every format that GNU tar has for files with holes, made by GNU tar.
+class SparseFile : public ::testing::TestWithParam<const char*> {};
+
+TEST_P(SparseFile, OfGnuTarIsReadBack) {
+  const testing::TempFolder folder;
+  const auto path = folder / "sparse";
+  auto file = open_file(path, O_RDWR | O_CREAT);
+  ASSERT_OK(file);
+  // More regions than a header holds, with a hole at the end.
+  constexpr std::uint64_t kStep = 1 << 20;
+  constexpr int kRegions = 60;
+  for (int i = 0; i < kRegions; ++i) {
+    ASSERT_OK(pwrite_all(file->get(), as_bytes("region " + std::to_string(i)), static_cast<std::uint64_t>(i) * kStep));
+  }
+  ASSERT_EQ(::ftruncate(file->get(), kRegions * kStep + 5), 0);
+  const auto archive_path = folder / "archive.tar";
+  const auto command = "tar --create --sparse " + std::string(GetParam()) + " --file " + archive_path + " -C " +
+                       folder.path() + " sparse";
+  ASSERT_EQ(std::system(command.c_str()), 0) << command;
+
+  const auto archive = open_extent(archive_path);
+  ASSERT_OK(archive);
+  ASSERT_LT(archive->size_bytes, kRegions * kStep / 2) << "GNU tar found no holes";
+  ExtentStream stream(*archive);
+  TarReader reader(stream);
+  TarEntry entry;
+  ASSERT_OK(reader.next(entry));
+  EXPECT_EQ(entry.name, "sparse");
+  ASSERT_EQ(entry.size_bytes, kRegions * kStep + 5);
+  ASSERT_TRUE(entry.regions);
+  std::uint64_t stored = entry.data_offset_bytes;
+  std::string content(entry.size_bytes, '\0');
+  for (const auto& region : *entry.regions) {
+    const auto part = std::as_writable_bytes(std::span(content)).subspan(region.offset_bytes, region.size_bytes);
+    ASSERT_OK(archive->read(stored, part));
+    stored += region.size_bytes;
+  }
+  std::string expected(entry.size_bytes, '\0');
+  ASSERT_OK(pread_exact(file->get(), std::as_writable_bytes(std::span(expected)), 0));
+  EXPECT_TRUE(content == expected);
+  const auto more = reader.next(entry);
+  ASSERT_OK(more);
+  EXPECT_FALSE(*more);
+}
+
+INSTANTIATE_TEST_SUITE_P(OfEachFormat, SparseFile,
+                         ::testing::Values("--format=gnu", "--format=posix --sparse-version=0.0",
+                                           "--format=posix --sparse-version=0.1",
+                                           "--format=posix --sparse-version=1.0"),
+                         [](const auto& format) {
+                           std::string name(format.param);
+                           std::erase_if(name, [](char c) { return std::isalnum(static_cast<unsigned char>(c)) == 0; });
+                           return name;
+                         });
+
+TEST(TarReader, RefusesMapsOfSparseFilesThatDoNotHold) {
+  using Records = std::vector<std::pair<std::string, std::string>>;
+  const auto with = [](const Records& records, const std::string& content) {
+    return refusal(pax_member(records) + tar({{.name = "f", .content = content}}));
+  };
+  const auto old_map = [&with](const std::string& map, const std::string& size) {
+    return with({{"GNU.sparse.map", map}, {"GNU.sparse.size", size}}, "12345678");
+  };
+  EXPECT_EQ(old_map("0,8", "8"), "");
+  EXPECT_EQ(old_map("2,4,10,4", "20"), "");
+  EXPECT_PRED2(contains, old_map("2,4,10,5", "20"), "are not what the archive stores");
+  EXPECT_PRED2(contains, old_map("2,4,4,4", "20"), "overlap");
+  EXPECT_PRED2(contains, old_map("8,4,0,4", "20"), "overlap");
+  EXPECT_PRED2(contains, old_map("0,8", "7"), "behind the file");
+  EXPECT_PRED2(contains, old_map("9223372036854775807,9223372036854775807", "9"), "behind the file");
+  EXPECT_PRED2(contains, old_map("0,8,9", "20"), "without a size");
+  EXPECT_PRED2(contains, old_map("0,x", "20"), "cannot be read");
+  EXPECT_PRED2(contains, old_map("0,8", "-1"), "size of a sparse file");
+  EXPECT_PRED2(contains, old_map("0,8", ""), "size of a sparse file");
+
+  const auto stored_map = [&with](const std::string& content) {
+    return with({{"GNU.sparse.major", "1"}, {"GNU.sparse.minor", "0"}, {"GNU.sparse.realsize", "20"}}, content);
+  };
+  const auto block = [](std::string text) {
+    text.resize(512);
+    return text;
+  };
+  EXPECT_EQ(stored_map(block("1\n4\n8\n") + "12345678"), "");
+  EXPECT_PRED2(contains, stored_map(block("1\n4\n8\n") + "1234567"), "are not what the archive stores");
+  EXPECT_PRED2(contains, stored_map(block("2\n4\n8\n") + "12345678"), "cut off");
+  EXPECT_PRED2(contains, stored_map(block("x\n4\n8\n") + "12345678"), "number of regions");
+  EXPECT_PRED2(contains, stored_map(block("99999999\n4\n8\n") + "12345678"), "number of regions");
+  EXPECT_PRED2(contains, stored_map(std::string(512, '1')), "cut off");
+  EXPECT_PRED2(contains, stored_map("1\n"), "cut off");
 }
 
 TEST(TarReader, CutAtAnyLengthEndsCleanlyOrIsRefused) {

@@ -14,7 +14,8 @@ namespace {
 
 Result<void> apply_layer(Tree& tree, const std::vector<Member>& members) {
   tree.begin_layer();
-  TarReader reader(extent_of(tar(members)));
+  ExtentStream stream(extent_of(tar(members)));
+  TarReader reader(stream);
   TarEntry entry;
   for (;;) {
     NITRO_TRY(const bool more, reader.next(entry));

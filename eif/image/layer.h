@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "eif/image/source.h"
+#include "eif/image/tar.h"
+
+namespace nitro::image {
+
+/// A layer of an image: a tar archive in a blob, compressed or not. A compressed one is unpacked as often as it is
+/// read, and its bytes go by without being kept anywhere.
+class Layer {
+ public:
+  /// `diff_id`: digest of the archive, uncompressed. Errors: kEifBuilding when the blob is not compressed and has
+  /// another digest; those of reading.
+  static Result<Layer> open(LayerBlob blob, std::string diff_id);
+
+  [[nodiscard]] bool is_compressed() const { return compressed_; }
+  [[nodiscard]] const std::string& name() const { return blob_.name; }
+  [[nodiscard]] const std::string& diff_id() const { return diff_id_; }
+  /// The archive, when it is not compressed.
+  [[nodiscard]] const Extent& content() const { return blob_.content; }
+
+  /// Visits the members of the archive. Success means, for a compressed layer, that its digests are right. Errors:
+  /// kEifBuilding, those of `visit`.
+  Result<void> read(const std::function<Result<void>(const TarEntry& entry)>& visit) const;
+
+  /// Some bytes of the archive, and the place in a file where they are wanted.
+  struct Piece {
+    std::uint64_t offset_bytes;
+    std::uint64_t size_bytes;
+    std::uint64_t target_bytes;
+  };
+  /// Unpacks a compressed layer and writes `pieces` (in the order of their offsets, without overlaps) to `fd`
+  /// (borrowed). Success means that the digest of the archive is right. Errors: kEifBuilding, kFileOperation.
+  Result<void> copy(std::span<const Piece> pieces, int fd) const;
+
+ private:
+  Layer(LayerBlob blob, std::string diff_id, bool compressed)
+      : blob_(std::move(blob)), diff_id_(std::move(diff_id)), compressed_(compressed) {}
+
+  LayerBlob blob_;
+  std::string diff_id_;
+  bool compressed_;
+};
+
+/// Errors: kEifBuilding when the two digests of an image's blob differ.
+Result<void> require_digest(const std::string& actual, const std::string& promised);
+
+}  // namespace nitro::image

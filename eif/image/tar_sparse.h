@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string_view>
+#include <vector>
+
+#include "nitro/result.h"
+
+namespace nitro::image {
+
+/// A part of a sparse file that an archive stores; everything else in the file is zeros.
+struct SparseRegion {
+  std::uint64_t offset_bytes = 0;  ///< in the file
+  std::uint64_t size_bytes = 0;
+};
+/// In the order of their offsets, without overlaps; in the archive they follow each other without gaps.
+using SparseRegions = std::vector<SparseRegion>;
+
+/// Most regions of one file.
+inline constexpr std::size_t kMaxSparseRegions = 100'000;
+
+/// Adds the regions of a block of an old GNU sparse header: `count` pairs of 12-byte numbers from `offset` on; a pair
+/// that starts with a zero byte ends the list (GNU tar manual, "Standard Format", struct sparse). Errors: kEifBuilding.
+Result<void> add_gnu_sparse_regions(std::span<const std::byte> block, std::size_t offset, std::size_t count,
+                                    SparseRegions& regions);
+
+/// The regions in the decimal numbers of a pax sparse map: offset, size, offset, size, … (GNU tar manual, "Storing
+/// Sparse Files"). Errors: kEifBuilding.
+Result<SparseRegions> pax_sparse_regions(std::span<const std::string_view> numbers);
+
+/// Errors: kEifBuilding when regions overlap, are out of order or end behind the file's `file_bytes`, or when the
+/// archive does not store exactly `stored_bytes` of them.
+Result<void> check_sparse_regions(const SparseRegions& regions, std::uint64_t file_bytes, std::uint64_t stored_bytes);
+
+}  // namespace nitro::image
