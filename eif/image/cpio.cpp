@@ -14,7 +14,7 @@ namespace nitro::image {
 
 namespace {
 
-constexpr std::size_t kBufferBytes = std::size_t{1} << 20;
+constexpr std::size_t kBufferBytes = std::size_t{256} << 10;
 constexpr std::uint64_t kLargestNumber = std::numeric_limits<std::uint32_t>::max();
 
 constexpr std::uint32_t type_bits(FileType type) {
@@ -63,11 +63,15 @@ class Header {
 
 }  // namespace
 
-CpioWriter::CpioWriter(const ByteSink& sink, Gap gap) : sink_(sink), gap_(std::move(gap)), buffer_(kBufferBytes) {}
+CpioWriter::CpioWriter(const ByteSink& sink, Gap gap)
+    : sink_(sink),
+      gap_(std::move(gap)),
+      memory_(std::make_unique_for_overwrite<std::byte[]>(kBufferBytes)),
+      buffer_(memory_.get(), kBufferBytes) {}
 
 Result<void> CpioWriter::flush() {
   if (used_ == 0) return {};
-  const auto bytes = std::span<const std::byte>(buffer_).first(used_);
+  const auto bytes = buffer_.first(used_);
   used_ = 0;
   return sink_(bytes);
 }
@@ -87,7 +91,7 @@ Result<void> CpioWriter::write(std::span<const std::byte> bytes) {
 Result<void> CpioWriter::copy(const Extent& content) {
   for (std::uint64_t at = 0; at < content.size_bytes;) {
     if (used_ == buffer_.size()) NITRO_CHECK(flush());
-    const auto room = std::span(buffer_).subspan(used_);
+    const auto room = buffer_.subspan(used_);
     const auto count = static_cast<std::size_t>(std::min<std::uint64_t>(room.size(), content.size_bytes - at));
     NITRO_CHECK(content.read(at, room.first(count)));
     used_ += count;

@@ -3,9 +3,9 @@
 
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <span>
 #include <string_view>
-#include <vector>
 
 #include "eif/image/extent.h"
 #include "eif/image/tar.h"
@@ -33,7 +33,7 @@ struct CpioMember {
 /// - a time before 1970 is a minus sign and the hexadecimal digits of its amount, to 8 characters
 ///
 /// A member's content follows its header through write(), copy(), zeros() or reserve(), exactly size_bytes of it. The
-/// bytes leave through `sink` in pieces of up to 1 MiB; finish() sends what is left.
+/// bytes leave through `sink` in pieces of up to 256 KiB; finish() sends what is left.
 class CpioWriter {
  public:
   /// Passes over bytes of the output: they are zeros, or are put there by somebody else.
@@ -60,7 +60,8 @@ class CpioWriter {
 
   const ByteSink& sink_;
   const Gap gap_;
-  std::vector<std::byte> buffer_;
+  std::unique_ptr<std::byte[]> memory_;
+  std::span<std::byte> buffer_;  // the memory
   std::size_t used_ = 0;
   std::uint64_t length_ = 0;
   std::uint32_t inode_ = 721;
