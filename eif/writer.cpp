@@ -65,7 +65,7 @@ Result<void> Writer::add_metadata(const Metadata& metadata) {
   if (text.size() > kMaxMetadataBytes) {
     return fail(ErrorCode::kEifBuilding,
                 fmt::format("the metadata takes {} bytes, more than the {} that an image can have; "
-                            "remove labels or variables from the container image",
+                            "use a container image with fewer layers, labels or variables",
                             text.size(), kMaxMetadataBytes));
   }
   if (auto readable = parse_json(text, ErrorCode::kEifBuilding); !readable) {

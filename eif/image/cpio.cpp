@@ -14,7 +14,7 @@ namespace nitro::image {
 
 namespace {
 
-constexpr std::size_t kBufferBytes = std::size_t{256} << 10;
+constexpr std::size_t kBufferBytes = std::size_t{64} << 10;
 constexpr std::uint64_t kLargestNumber = std::numeric_limits<std::uint32_t>::max();
 
 constexpr std::uint32_t type_bits(FileType type) {
@@ -102,8 +102,9 @@ Result<void> CpioWriter::copy(const Extent& content) {
 }
 
 Result<void> CpioWriter::zeros(std::uint64_t size_bytes) {
-  // Small gaps are not worth a system call of their own.
-  if (gap_ && size_bytes >= kBufferBytes) {
+  // A small gap is not worth the system call that writes what is in front of it.
+  constexpr std::uint64_t kSmallGapBytes = 4096;
+  if (gap_ && size_bytes >= kSmallGapBytes) {
     auto reserved = reserve(size_bytes);
     return reserved ? Result<void>() : Failure(std::move(reserved).error());
   }

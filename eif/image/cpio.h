@@ -33,7 +33,7 @@ struct CpioMember {
 /// - a time before 1970 is a minus sign and the hexadecimal digits of its amount, to 8 characters
 ///
 /// A member's content follows its header through write(), copy(), zeros() or reserve(), exactly size_bytes of it. The
-/// bytes leave through `sink` in pieces of up to 256 KiB; finish() sends what is left.
+/// bytes leave through `sink` in pieces of up to 64 KiB; finish() sends what is left.
 class CpioWriter {
  public:
   /// Passes over bytes of the output: they are zeros, or are put there by somebody else.

@@ -52,17 +52,31 @@ image::Extent extent_of(const std::string& bytes) {
 // The tree holds together whatever it was made of, and so does the ramdisk.
 void check(image::Tree& tree, const std::vector<image::Extent>& layers) {
   if (!image::add_container_files(tree, "/work/folder")) return;
-  std::set<std::string, std::less<>> seen;
-  const auto walked = tree.walk([&seen](const image::Tree::Visit& file) -> Result<void> {
-    const std::string path(file.path);
-    require(!path.empty() && path.size() <= image::kMaxPathBytes);
-    require(path.front() != '/' && path.back() != '/');
-    const auto framed = "/" + path + "/";
-    require(framed.find("/../") == std::string::npos && framed.find("/./") == std::string::npos);
-    require(framed.find("//") == std::string::npos);
-    if (const auto slash = path.rfind('/'); slash != std::string::npos) require(seen.contains(path.substr(0, slash)));
-    require(file.first_name.empty() || seen.contains(file.first_name));
-    require(seen.insert(path).second);
+  struct Level {
+    std::string folder;
+    std::string last;  // name that was visited in it
+  };
+  std::vector<Level> levels{{}};
+  std::set<std::string, std::less<>> first_names;
+  const auto walked = tree.walk([&](const image::Tree::Visit& file) -> Result<void> {
+    require(!file.path.empty() && file.path.size() <= image::kMaxPathBytes);
+    const auto slash = file.path.rfind('/');
+    const auto name = slash == std::string_view::npos ? file.path : file.path.substr(slash + 1);
+    const auto folder = slash == std::string_view::npos ? std::string_view() : file.path.substr(0, slash);
+    require(!name.empty() && name != "." && name != "..");
+    while (levels.back().folder != folder) {
+      levels.pop_back();
+      require(!levels.empty());
+    }
+    require(levels.back().last < name);
+    levels.back().last = name;
+    if (file.inode.type == image::FileType::kDirectory) {
+      levels.push_back({std::string(file.path), {}});
+    } else if (!file.first_name.empty()) {
+      require(first_names.contains(file.first_name));
+    } else if (file.inode.links > 1) {
+      first_names.emplace(file.path);
+    }
     return {};
   });
   require(walked.has_value());
@@ -162,7 +176,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     put_checksums_right(archive);
     read_archive(archive);
   } else {
-    apply_entries(input);
+    // More would only be slower: a few dozen entries reach every rule.
+    apply_entries(input.substr(0, 160));
   }
   return 0;
 }

@@ -21,7 +21,7 @@
 #include "nitro/event_loop.h"
 #include "nitro/mapping.h"
 #include "nitro/unix_socket.h"
-#include "pack.h"
+#include "tests/unit/enclave_proc/local/pack.h"
 
 namespace {
 
