@@ -18,6 +18,14 @@ namespace nitro::http {
 /// Gives the next bytes of a body: fills `buffer` from its start and returns how many bytes it holds now; 0 at the end.
 using BodySource = std::function<Result<std::size_t>(std::span<std::byte> buffer)>;
 
+struct Response {
+  long status = 0;
+  /// Names in lower case; of the last response. A field that comes several times has its values joined with ", ".
+  std::map<std::string, std::string> headers;
+  std::string body;  ///< of a failure, or when there was no sink
+  [[nodiscard]] bool success() const { return status >= 200 && status < 300; }
+};
+
 struct Request {
   std::string method = "GET";        ///< "GET", "POST", "DELETE"
   std::string url;                   ///< http:// or https://
@@ -26,22 +34,20 @@ struct Request {
   std::string body;                  ///< of a POST
   BodySource upload;                 ///< of a POST instead of `body`: sent piece by piece (chunked)
   ByteSink sink;                     ///< takes the body of a success (2xx); without one it is kept, up to kMaxKeptBody
-  bool follow_redirects = false;     ///< authorisation is not sent on to another host
-  bool insecure_http = true;         ///< whether http:// is allowed at all, also after a redirect
+  /// Is shown status and headers of a success before the sink gets its first byte.
+  std::function<Result<void>(const Response& head)> on_success;
+  bool follow_redirects = false;  ///< authorisation is not sent on to another host
+  bool insecure_http = true;      ///< whether http:// is allowed at all, also after a redirect
   int connect_timeout_seconds = 10;
   /// Fail when nothing moves for so long; 0: wait, as building an image may be silent for long.
   int stall_timeout_seconds = 0;
-  std::string ca_file;  ///< with what the server's certificate is checked; empty: the system's authorities
+  /// With what the server's certificate is checked, alone; empty: the system's authorities, or those that SSL_CERT_FILE
+  /// and SSL_CERT_DIR name.
+  std::string ca_file;
+  std::string more_authorities;  ///< certificates (PEM) that are trusted besides the system's; without `ca_file` only
   std::string client_certificate_file;
   std::string client_key_file;
   ErrorCode failure = ErrorCode::kDockerImagePull;  ///< what it is to the user when there is no answer
-};
-
-struct Response {
-  long status = 0;
-  std::map<std::string, std::string> headers;  ///< names in lower case; of the last response
-  std::string body;                            ///< of a failure, or when there was no sink
-  [[nodiscard]] bool success() const { return status >= 200 && status < 300; }
 };
 
 /// Most bytes kept of a body, and of what a failing server says.

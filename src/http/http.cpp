@@ -2,15 +2,19 @@
 #include "nitro/http.h"
 
 #include <curl/curl.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <array>
 #include <cctype>
+#include <cstdlib>
 #include <memory>
 #include <optional>
 #include <span>
+#include <utility>
 
 #include "nitro/bytes.h"
+#include "nitro/fd.h"
 #include "nitro/version.h"
 
 namespace nitro::http {
@@ -30,6 +34,7 @@ struct Exchange {
   const Request& request;
   CURL* handle;
   Response response = {};
+  bool body_begun = false;
   std::optional<Error> error = std::nullopt;
 };
 
@@ -49,7 +54,8 @@ std::size_t on_header(char* bytes, std::size_t, std::size_t size, void* context)
     std::string name(line.substr(0, colon));
     std::transform(name.begin(), name.end(), name.begin(),
                    [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
-    exchange.response.headers[name] = trimmed(line.substr(colon + 1));
+    auto& value = exchange.response.headers[name];
+    value += (value.empty() ? "" : ", ") + std::string(trimmed(line.substr(colon + 1)));
   }
   return size;
 }
@@ -58,6 +64,12 @@ std::size_t on_body(char* bytes, std::size_t, std::size_t size, void* context) {
   auto& exchange = *static_cast<Exchange*>(context);
   curl_easy_getinfo(exchange.handle, CURLINFO_RESPONSE_CODE, &exchange.response.status);
   if (exchange.request.sink && exchange.response.success()) {
+    if (!std::exchange(exchange.body_begun, true) && exchange.request.on_success) {
+      if (auto wanted = exchange.request.on_success(exchange.response); !wanted) {
+        exchange.error = std::move(wanted).error();
+        return CURL_WRITEFUNC_ERROR;
+      }
+    }
     if (auto taken = exchange.request.sink(std::as_bytes(std::span(bytes, size))); !taken) {
       exchange.error = std::move(taken).error();
       return CURL_WRITEFUNC_ERROR;
@@ -81,6 +93,30 @@ std::size_t on_upload(char* bytes, std::size_t, std::size_t size, void* context)
     return CURL_READFUNC_ABORT;
   }
   return *count;
+}
+
+// Whose certificates are trusted. libcurl itself does not look at the variables that OpenSSL and Go programs follow.
+Result<void> choose_authorities(CURL* curl, const Request& request) {
+  if (!request.ca_file.empty()) {
+    curl_easy_setopt(curl, CURLOPT_CAINFO, request.ca_file.c_str());
+    curl_easy_setopt(curl, CURLOPT_CAPATH, nullptr);  // or the system's authorities would count as well
+    return {};
+  }
+  const char* file = std::getenv("SSL_CERT_FILE");
+  const char* folder = std::getenv("SSL_CERT_DIR");
+  if (file != nullptr && *file != '\0') curl_easy_setopt(curl, CURLOPT_CAINFO, file);
+  if (folder != nullptr && *folder != '\0') curl_easy_setopt(curl, CURLOPT_CAPATH, folder);
+  if (request.more_authorities.empty()) return {};
+  // A text takes the place of the file of authorities, so it has to hold those, too.
+  if (file == nullptr || *file == '\0') file = curl_version_info(CURLVERSION_NOW)->cainfo;
+  std::string authorities = request.more_authorities;
+  if (file != nullptr && ::access(file, R_OK) == 0) {
+    NITRO_TRY(const auto system, read_text_file(file));
+    authorities += "\n" + system;
+  }
+  curl_blob blob{authorities.data(), authorities.size(), CURL_BLOB_COPY};
+  curl_easy_setopt(curl, CURLOPT_CAINFO_BLOB, &blob);
+  return {};
 }
 
 }  // namespace
@@ -141,7 +177,7 @@ Result<Response> send(const Request& request) {
     curl_easy_setopt(curl, CURLOPT_UNIX_SOCKET_PATH, request.unix_socket.c_str());
     curl_easy_setopt(curl, CURLOPT_PROXY, "");  // whatever http_proxy says
   }
-  if (!request.ca_file.empty()) curl_easy_setopt(curl, CURLOPT_CAINFO, request.ca_file.c_str());
+  NITRO_CHECK(choose_authorities(curl, request));
   if (!request.client_certificate_file.empty()) {
     curl_easy_setopt(curl, CURLOPT_SSLCERT, request.client_certificate_file.c_str());
     curl_easy_setopt(curl, CURLOPT_SSLKEY, request.client_key_file.c_str());
