@@ -2,12 +2,12 @@
 #include "eif/image/credentials.h"
 
 #include <openssl/evp.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
-#include <cstdlib>
-#include <vector>
+#include <algorithm>
 
+#include "eif/image/credential_helper.h"
+#include "eif/image/docker_config.h"
 #include "eif/image/source.h"
 #include "nitro/bytes.h"
 #include "nitro/fd.h"
@@ -16,37 +16,65 @@ namespace nitro::image {
 
 namespace {
 
-std::string environment(const char* name) {
-  const char* value = std::getenv(name);
-  return value != nullptr ? value : "";
-}
+// The key of Docker Hub, from the days when it had another protocol.
+constexpr std::string_view kDockerHub = "docker.io";
+constexpr std::string_view kDockerHubKey = "https://index.docker.io/v1/";
 
-bool is_folder(const std::string& path) {
-  struct stat status {};
-  return ::stat(path.c_str(), &status) == 0 && S_ISDIR(status.st_mode);
-}
+using Json = nlohmann::ordered_json;
 
-std::vector<std::string> config_files() {
+std::vector<std::string> login_files() {
+  if (!environment("DOCKER_CONFIG").empty()) return {docker_config_file()};
   std::vector<std::string> files;
-  // The reference takes DOCKER_CONFIG for the file itself, docker for the folder it is in; both are understood.
-  if (const auto config = environment("DOCKER_CONFIG"); !config.empty()) {
-    files.push_back(is_folder(config) ? config + "/config.json" : config);
-    return files;
-  }
   if (const auto file = environment("REGISTRY_AUTH_FILE"); !file.empty()) files.push_back(file);
   if (const auto folder = environment("XDG_RUNTIME_DIR"); !folder.empty())
     files.push_back(folder + "/containers/auth.json");
-  if (const auto home = environment("HOME"); !home.empty()) files.push_back(home + "/.docker/config.json");
+  if (const auto file = docker_config_file(); !file.empty()) files.push_back(file);
   return files;
 }
 
-// "https://index.docker.io/v1/" is docker.io; "https://registry.example.com" is registry.example.com.
-std::string_view host_of(std::string_view key) {
-  for (const std::string_view scheme : {"https://", "http://"}) {
-    if (key.starts_with(scheme)) key.remove_prefix(scheme.size());
+Result<Json> parse_logins(std::string_view config) {
+  auto json = parse_document(config, "the file of registry credentials");
+  if (!json) return Failure(std::move(json).error().as(ErrorCode::kDockerImagePull));
+  return json;
+}
+
+// How well a key of "auths" fits: 0 not at all. Docker's keys are hosts, once were URLs; Podman's may be a host and the
+// beginning of a repository, and the longest counts.
+std::size_t fitness(std::string_view key, std::string_view host, std::string_view repository) {
+  if (registry_host(key) != host) return 0;
+  const auto slash = key.find('/');
+  if (slash == std::string_view::npos || key.find("://") != std::string_view::npos) return 1;
+  const auto path = key.substr(slash + 1);
+  const bool inside =
+      repository.starts_with(path) && (repository.size() == path.size() || repository[path.size()] == '/');
+  return path.empty() ? 1 : inside ? 1 + path.size() : 0;
+}
+
+Result<std::optional<Credentials>> login_of_entry(const Json& entry, std::string_view host) {
+  Credentials credentials;
+  credentials.identity_token = text_at(entry, "identitytoken");
+  if (const auto encoded = text_at(entry, "auth"); !encoded.empty()) {
+    const auto decoded = from_base64(encoded);
+    const auto colon = decoded ? decoded->find(':') : std::string::npos;
+    if (colon == std::string::npos) {
+      return fail(ErrorCode::kDockerImagePull,
+                  "the stored credentials for " + quote(host) + " are damaged; log in again");
+    }
+    credentials.user = decoded->substr(0, colon);
+    credentials.password = decoded->substr(colon + 1);
   }
-  key = key.substr(0, key.find('/'));
-  return key == "index.docker.io" || key == "registry-1.docker.io" ? "docker.io" : key;
+  if (credentials.identity_token.empty() && credentials.user.empty()) return std::optional<Credentials>();
+  return std::optional<Credentials>(std::move(credentials));
+}
+
+// The helper that is responsible for the host, or empty.
+std::string helper_for(const Json& config, std::string_view host) {
+  if (const auto* helpers = value_at(config, "credHelpers"); helpers != nullptr && helpers->is_object()) {
+    for (const auto& [key, name] : helpers->items()) {
+      if (registry_host(key) == host && name.is_string()) return name.get<std::string>();
+    }
+  }
+  return text_at(config, "credsStore");
 }
 
 }  // namespace
@@ -75,36 +103,77 @@ std::optional<std::string> from_base64(std::string_view text) {
   return decoded;
 }
 
-Result<std::optional<Credentials>> credentials_in(std::string_view config, std::string_view host) {
-  auto json = parse_document(config, "the file of registry credentials");
-  if (!json) return Failure(std::move(json).error().as(ErrorCode::kDockerImagePull));
-  const auto* logins = value_at(*json, "auths");
-  if (logins == nullptr || !logins->is_object()) return std::optional<Credentials>();
-  for (const auto& [key, value] : logins->items()) {
-    if (host_of(key) != host) continue;
-    const auto encoded = text_at(value, "auth");
-    if (encoded.empty()) continue;
-    const auto decoded = from_base64(encoded);
-    const auto colon = decoded ? decoded->find(':') : std::string::npos;
-    if (colon == std::string::npos) {
-      return fail(ErrorCode::kDockerImagePull,
-                  "the stored credentials for " + quote(host) + " are damaged; log in again");
-    }
-    return std::optional<Credentials>({decoded->substr(0, colon), decoded->substr(colon + 1)});
+std::string_view registry_host(std::string_view key) {
+  for (const std::string_view scheme : {"https://", "http://"}) {
+    if (key.starts_with(scheme)) key.remove_prefix(scheme.size());
   }
-  return std::optional<Credentials>();
+  key = key.substr(0, key.find('/'));
+  return key == "index.docker.io" || key == "registry-1.docker.io" ? kDockerHub : key;
 }
 
-Result<std::optional<Credentials>> stored_credentials(std::string_view host) {
-  for (const auto& path : config_files()) {
+std::string registry_key(std::string_view host) {
+  return std::string(host == kDockerHub ? kDockerHubKey : host);
+}
+
+Result<StoredLogin> login_in(std::string_view config, std::string_view host, std::string_view repository,
+                             const AskHelper& ask_helper) {
+  NITRO_TRY(const auto json, parse_logins(config));
+  StoredLogin login;
+  if (const auto helper = helper_for(json, host); !helper.empty()) {
+    auto found = ask_helper(helper, registry_key(host));
+    if (!found) {
+      login.problem = found.error().message();
+    } else if (*found) {
+      login.credentials = *std::move(found);
+      return login;
+    }
+  }
+  const auto* entries = value_at(json, "auths");
+  if (entries == nullptr || !entries->is_object()) return login;
+  std::size_t best = 0;
+  for (const auto& [key, entry] : entries->items()) {
+    const auto fit = fitness(key, host, repository);
+    if (fit <= best) continue;
+    NITRO_TRY(auto found, login_of_entry(entry, host));
+    if (!found) continue;
+    best = fit;
+    login.credentials = std::move(found);
+  }
+  return login;
+}
+
+Result<StoredLogin> stored_login(std::string_view host, std::string_view repository) {
+  StoredLogin none;
+  for (const auto& path : login_files()) {
     if (::access(path.c_str(), R_OK) != 0) continue;
     auto text = read_text_file(path);
     if (!text) return Failure(std::move(text).error().as(ErrorCode::kDockerImagePull));
-    auto found = credentials_in(*text, host);
+    auto found = login_in(*text, host, repository, [](const std::string& name, const std::string& server) {
+      return ask_credential_helper(name, server);
+    });
     if (!found) return fail_within(quote(path), std::move(found).error());
-    if (*found) return found;
+    if (found->credentials) return found;
+    if (none.problem.empty()) none.problem = found->problem;
   }
-  return std::optional<Credentials>();
+  return none;
+}
+
+Result<std::vector<std::string>> registries_with_logins() {
+  std::vector<std::string> keys;
+  const auto path = docker_config_file();
+  if (path.empty() || ::access(path.c_str(), R_OK) != 0) return keys;
+  auto text = read_text_file(path);
+  if (!text) return Failure(std::move(text).error().as(ErrorCode::kDockerImagePull));
+  auto json = parse_logins(*text);
+  if (!json) return fail_within(quote(path), std::move(json).error());
+  for (const char* section : {"auths", "credHelpers"}) {
+    const auto* entries = value_at(*json, section);
+    if (entries == nullptr || !entries->is_object()) continue;
+    for (const auto& [key, entry] : entries->items()) {
+      if (std::find(keys.begin(), keys.end(), key) == keys.end()) keys.push_back(key);
+    }
+  }
+  return keys;
 }
 
 }  // namespace nitro::image

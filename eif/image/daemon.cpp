@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "eif/image/daemon.h"
 
-#include <unistd.h>
-
 #include <algorithm>
-#include <cstdlib>
+#include <deque>
 
 #include "eif/image/credentials.h"
+#include "eif/image/docker_config.h"
 #include "nitro/bytes.h"
 #include "nitro/output_file.h"
 
@@ -16,11 +15,9 @@ namespace {
 
 constexpr std::string_view kUnixScheme = "unix://";
 constexpr std::string_view kTcpScheme = "tcp://";
-
-std::string environment(const char* name) {
-  const char* value = std::getenv(name);
-  return value != nullptr ? value : "";
-}
+// How many lines of a failed build are shown: what a command of a Dockerfile printed tells more than its status.
+constexpr std::size_t kKeptLines = 20;
+constexpr std::size_t kMaxKeptLineBytes = 500;
 
 // What an engine says when it refuses: {"message": "…"}, or plain text.
 std::string reason_of(const http::Response& response) {
@@ -31,22 +28,77 @@ std::string reason_of(const http::Response& response) {
   return reason.empty() ? "HTTP status " + std::to_string(response.status) : reason;
 }
 
+// {"status":"Downloading","progressDetail":{"current":3145728,"total":12582912},"id":"4f4fb700ef54"}
+std::string progress_line(const nlohmann::ordered_json& step) {
+  auto text = text_at(step, "stream");
+  if (!text.empty()) return text;
+  text = text_at(step, "status");
+  if (const auto id = text_at(step, "id"); !id.empty() && !text.empty()) text = id + ": " + text;
+  const auto* detail = value_at(step, "progressDetail");
+  if (text.empty() || detail == nullptr) return text;
+  const auto mib = [detail](const char* key) -> std::string {
+    const auto* bytes = value_at(*detail, key);
+    if (bytes == nullptr || !bytes->is_number_unsigned()) return {};
+    const auto tenths = bytes->get<std::uint64_t>() / 104858;  // a tenth of a MiB
+    return std::to_string(tenths / 10) + "." + std::to_string(tenths % 10);
+  };
+  if (const auto current = mib("current"); !current.empty()) {
+    const auto total = mib("total");
+    text += " " + current + (total.empty() ? "" : " of " + total) + " MiB";
+  }
+  return text;
+}
+
+// JSON in a header: base64 in the alphabet of URLs.
+std::string header_value(const nlohmann::ordered_json& json) {
+  auto text = to_base64(json.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace));
+  for (char& c : text) c = c == '+' ? '-' : c == '/' ? '_' : c;
+  return text;
+}
+
+// A login as engines take it ("AuthConfig").
+nlohmann::ordered_json auth_config(const Credentials& credentials, std::string_view host) {
+  nlohmann::ordered_json config{{"serveraddress", registry_key(host)}};
+  if (!credentials.identity_token.empty()) {
+    config["identitytoken"] = credentials.identity_token;
+  } else {
+    config["username"] = credentials.user;
+    config["password"] = credentials.password;
+  }
+  return config;
+}
+
+// Every stored login, by registry: only the engine knows which images a Dockerfile needs. One that cannot be had is
+// said and left out, as it may not be needed.
+Result<nlohmann::ordered_json> all_logins(const Engine::Listener& listener) {
+  auto logins = nlohmann::ordered_json::object();
+  NITRO_TRY(const auto keys, registries_with_logins());
+  for (const auto& key : keys) {
+    const auto host = registry_host(key);
+    NITRO_TRY(const auto login, stored_login(host, {}));
+    if (!login.problem.empty() && listener) listener(login.problem + "; going on without that login");
+    if (login.credentials) logins[registry_key(host)] = auth_config(*login.credentials, host);
+  }
+  return logins;
+}
+
 }  // namespace
 
-Result<Engine> Engine::at(const std::string& address) {
+Result<Engine> Engine::at(const std::string& address, const std::string& tls_folder) {
   Engine engine;
   engine.address_ = address;
   if (address.starts_with(kUnixScheme)) {
     engine.unix_socket_ = address.substr(kUnixScheme.size());
     engine.base_url_ = "http://engine";
   } else if (address.starts_with(kTcpScheme) || address.starts_with("http://") || address.starts_with("https://")) {
-    const bool tls = !environment("DOCKER_TLS_VERIFY").empty() || address.starts_with("https://");
-    engine.base_url_ = std::string(tls ? "https" : "http") + "://" + address.substr(address.find("://") + 3);
-    while (engine.base_url_.ends_with('/')) engine.base_url_.pop_back();
-    if (tls) {
-      engine.tls_folder_ = environment("DOCKER_CERT_PATH");
-      if (engine.tls_folder_.empty()) engine.tls_folder_ = environment("HOME") + "/.docker";
-    }
+    engine.tls_folder_ = tls_folder;
+    const bool tls = !tls_folder.empty() || address.starts_with("https://");
+    auto host = address.substr(address.find("://") + 3);
+    while (host.ends_with('/')) host.pop_back();
+    // The ports that are Docker's.
+    const bool has_port = host.find(':', host.find(']') == std::string::npos ? 0 : host.find(']')) != std::string::npos;
+    if (address.starts_with(kTcpScheme) && !has_port) host += tls ? ":2376" : ":2375";
+    engine.base_url_ = std::string(tls ? "https" : "http") + "://" + host;
   } else {
     return fail(ErrorCode::kDockerImagePull,
                 "the address " + quote(address) + " of a container engine is not understood; use unix:// or tcp://");
@@ -63,7 +115,16 @@ Result<Engine> Engine::at(const std::string& address) {
 }
 
 Result<Engine> Engine::find() {
-  if (const auto host = environment("DOCKER_HOST"); !host.empty()) return at(host);
+  if (const auto host = environment("DOCKER_HOST"); !host.empty()) {
+    std::string tls_folder;
+    if (!environment("DOCKER_TLS_VERIFY").empty() || host.starts_with("https://")) {
+      tls_folder = environment("DOCKER_CERT_PATH");
+      if (tls_folder.empty()) tls_folder = docker_folder();
+    }
+    return at(host, tls_folder);
+  }
+  NITRO_TRY(const auto context, current_context());
+  if (context) return at(context->address, context->tls_folder);
   std::string reasons;
   auto addresses = std::vector<std::string>{"unix:///var/run/docker.sock"};
   if (const auto folder = environment("XDG_RUNTIME_DIR"); !folder.empty()) {
@@ -71,7 +132,7 @@ Result<Engine> Engine::find() {
   }
   addresses.emplace_back("unix:///run/podman/podman.sock");
   for (const auto& address : addresses) {
-    auto engine = at(address);
+    auto engine = at(address, {});
     if (engine) return engine;
     reasons += (reasons.empty() ? "" : "; ") + engine.error().message();
   }
@@ -110,13 +171,17 @@ Result<std::optional<nlohmann::ordered_json>> Engine::inspect(const std::string&
 Result<void> Engine::listen(http::Request request, ErrorCode code, const Listener& listener) const {
   std::string line;
   std::string reason;
+  std::deque<std::string> printed;
   const auto take_line = [&] {
     if (const auto json = parse_document(line, "the engine's answer"); json) {
       if (const auto error = text_at(*json, "error"); !error.empty()) reason = error;
-      auto text = text_at(*json, "stream");
-      if (text.empty()) text = text_at(*json, "status");
+      auto text = progress_line(*json);
       while (text.ends_with('\n')) text.pop_back();
       if (listener && !text.empty()) listener(text);
+      if (!text.empty() && !text_at(*json, "stream").empty()) {
+        printed.push_back(text.substr(0, kMaxKeptLineBytes));
+        if (printed.size() > kKeptLines) printed.pop_front();
+      }
     }
     line.clear();
   };
@@ -130,40 +195,45 @@ Result<void> Engine::listen(http::Request request, ErrorCode code, const Listene
     }
     return {};
   };
-  const auto answer = http::send(request);
-  if (!answer) return fail(code, "the engine at " + address_ + ": " + answer.error().message());
+  request.failure = code;
+  auto answer = http::send(request);
+  if (!answer) return fail_within("the engine at " + address_, std::move(answer).error());
   if (!line.empty()) take_line();
   if (!answer->success()) reason = reason_of(*answer);
-  if (!reason.empty()) return fail(code, "the engine at " + address_ + " reports: " + reason);
-  return {};
+  if (reason.empty()) return {};
+  while (reason.ends_with('\n')) reason.pop_back();
+  std::string output;
+  for (const auto& text : printed) output += "\n  " + text;
+  return fail(code, "the engine at " + address_ + " reports: " + reason +
+                        (output.empty() ? "" : "\nThe last lines of the build:" + output + "\n"));
 }
 
-Result<void> Engine::pull(const std::string& name, const Listener& listener) const {
+Result<void> Engine::pull(const std::string& name, const std::string& architecture, const Listener& listener) const {
   NITRO_TRY(const auto parsed, parse_image_name(name));
-  auto order = request("/images/create?fromImage=" + http::url_encoded(name));
+  auto order = request("/images/create?fromImage=" + http::url_encoded(name) +
+                       "&platform=" + http::url_encoded("linux/" + architecture));
   order.method = "POST";
-  NITRO_TRY(const auto credentials, stored_credentials(parsed.host));
-  if (credentials) {
-    const nlohmann::ordered_json login = {
-        {"username", credentials->user}, {"password", credentials->password}, {"serveraddress", parsed.host}};
-    auto header = to_base64(login.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace));
-    for (char& c : header) c = c == '+' ? '-' : c == '/' ? '_' : c;  // the URL's alphabet
-    order.headers.push_back("X-Registry-Auth: " + header);
+  NITRO_TRY(const auto login, stored_login(parsed.host, parsed.repository));
+  if (!login.problem.empty() && listener) listener(login.problem + "; going on without a login");
+  if (login.credentials) {
+    order.headers.push_back("X-Registry-Auth: " + header_value(auth_config(*login.credentials, parsed.host)));
   }
-  return listen(std::move(order), ErrorCode::kDockerImagePull, listener);
+  auto pulled = listen(std::move(order), ErrorCode::kDockerImagePull, listener);
+  if (!pulled && !login.problem.empty()) {
+    return fail(pulled.error().code(), pulled.error().message() + " (" + login.problem + ")");
+  }
+  return pulled;
 }
 
-Result<void> Engine::build(const Extent& context, const std::string& name, const Listener& listener) const {
-  auto order = request("/build?dockerfile=Dockerfile&t=" + http::url_encoded(name));
+Result<void> Engine::build(http::BodySource context, const std::string& name, const std::string& architecture,
+                           const Listener& listener) const {
+  auto order = request("/build?dockerfile=Dockerfile&rm=1&forcerm=1&t=" + http::url_encoded(name) +
+                       "&platform=" + http::url_encoded("linux/" + architecture));
   order.method = "POST";
   order.headers.emplace_back("Content-Type: application/x-tar");
-  order.upload = [&context, sent = std::uint64_t{0}](std::span<std::byte> buffer) mutable -> Result<std::size_t> {
-    const auto piece =
-        buffer.first(static_cast<std::size_t>(std::min<std::uint64_t>(buffer.size(), context.size_bytes - sent)));
-    NITRO_CHECK(context.read(sent, piece));
-    sent += piece.size();
-    return piece.size();
-  };
+  NITRO_TRY(const auto logins, all_logins(listener));
+  if (!logins.empty()) order.headers.push_back("X-Registry-Config: " + header_value(logins));
+  order.upload = std::move(context);
   return listen(std::move(order), ErrorCode::kDockerImageBuild, listener);
 }
 

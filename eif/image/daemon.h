@@ -16,23 +16,27 @@ class Engine {
   /// Called with what the engine says while it pulls or builds, a line at a time.
   using Listener = std::function<void(std::string_view line)>;
 
-  /// The engine at `address`, as DOCKER_HOST has it: unix://PATH, tcp://HOST:PORT (with TLS when DOCKER_TLS_VERIFY is
-  /// set, keys in DOCKER_CERT_PATH or ~/.docker). Errors: kDockerImagePull when nobody answers there.
-  static Result<Engine> at(const std::string& address);
-  /// The engine that DOCKER_HOST names; without it the first that answers of Docker's socket and Podman's (the user's,
-  /// then the system's). Errors: kDockerImagePull, with every address that was tried.
+  /// The engine at `address`, as DOCKER_HOST has it: unix://PATH, tcp://HOST[:PORT]. With TLS when `tls_folder` is not
+  /// empty: there are ca.pem, the only authority that is trusted, and our cert.pem and key.pem. Errors:
+  /// kDockerImagePull when nobody answers there.
+  static Result<Engine> at(const std::string& address, const std::string& tls_folder);
+  /// The engine that DOCKER_HOST names (with TLS when DOCKER_TLS_VERIFY is set, keys in DOCKER_CERT_PATH or docker's
+  /// own folder); without it that of docker's current context; without one the first that answers of Docker's socket
+  /// and Podman's (the user's, then the system's). Errors: kDockerImagePull, with every address that was tried.
   static Result<Engine> find();
 
   [[nodiscard]] const std::string& address() const { return address_; }
 
   /// What GET /images/NAME/json says; nothing when the engine does not have the image. Errors: kDockerImagePull.
   Result<std::optional<nlohmann::ordered_json>> inspect(const std::string& name) const;
-  /// Has the engine fetch the image, with stored credentials for its registry. Errors: kDockerImagePull with the
-  /// engine's reason.
-  Result<void> pull(const std::string& name, const Listener& listener) const;
-  /// Has the engine build `context`, a tar archive with a Dockerfile in it, and call the result `name`. Errors:
-  /// kDockerImageBuild with the engine's reason.
-  Result<void> build(const Extent& context, const std::string& name, const Listener& listener) const;
+  /// Has the engine fetch the image for linux and `architecture`, with the stored login for its registry. Errors:
+  /// kDockerImagePull with the engine's reason.
+  Result<void> pull(const std::string& name, const std::string& architecture, const Listener& listener) const;
+  /// Has the engine build `context`, a tar archive with a Dockerfile in it, for linux and `architecture`, and call the
+  /// result `name`. It is given the stored logins for the images that the Dockerfile begins with. Errors:
+  /// kDockerImageBuild with the engine's reason and the last lines that the build printed; those of `context`.
+  Result<void> build(http::BodySource context, const std::string& name, const std::string& architecture,
+                     const Listener& listener) const;
   /// The image as the engine saves it, through an unnamed file, as its table of contents comes last. An export of a
   /// container would give the same files, but leave a container behind when we are killed. Errors: kDockerImagePull;
   /// what read_docker_archive has.

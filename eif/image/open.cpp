@@ -8,12 +8,13 @@ namespace nitro::image {
 
 namespace {
 
-Result<ImageSource> open_in_engine(const Engine& engine, const std::string& name, const Engine::Listener& listener) {
+Result<ImageSource> open_in_engine(const Engine& engine, const std::string& name, const SourceOptions& options,
+                                   const Engine::Listener& listener) {
   NITRO_TRY(const auto inspection, engine.inspect(name));
   if (inspection) {
     listener("Using the image that the engine at " + engine.address() + " has");
   } else {
-    NITRO_CHECK(engine.pull(name, listener));
+    NITRO_CHECK(engine.pull(name, options.architecture, listener));
   }
   return engine.open(name);
 }
@@ -33,13 +34,13 @@ Result<ImageSource> open_image(const Reference& reference, const SourceOptions& 
       return open_in_registry(reference.name, options, listener);
     case Transport::kDaemon: {
       NITRO_TRY(const auto engine, Engine::find());
-      return open_in_engine(engine, reference.name, listener);
+      return open_in_engine(engine, reference.name, options, listener);
     }
     case Transport::kUnspecified:
       break;
   }
   const auto engine = Engine::find();
-  if (engine) return open_in_engine(*engine, reference.name, listener);
+  if (engine) return open_in_engine(*engine, reference.name, options, listener);
   listener(engine.error().message() + "; asking the registry instead");
   auto source = open_in_registry(reference.name, options, listener);
   if (!source) {

@@ -2,11 +2,14 @@
 #include "eif/image/registry.h"
 
 #include <algorithm>
-#include <cctype>
+#include <chrono>
+#include <thread>
 
 #include "eif/image/credentials.h"
 #include "eif/image/digest.h"
 #include "eif/image/oci.h"
+#include "eif/image/registry_certificates.h"
+#include "eif/image/token.h"
 #include "nitro/bytes.h"
 #include "nitro/output_file.h"
 
@@ -15,9 +18,17 @@ namespace nitro::image {
 namespace {
 
 constexpr int kStallSeconds = 60;
+// A download that breaks off goes on where it was; it is given up after so many attempts in a row that brought nothing.
+constexpr int kAttempts = 4;
+constexpr auto kFirstPause = std::chrono::milliseconds(250);
+constexpr auto kRefresh = std::chrono::milliseconds(150);
 constexpr const char* kManifestTypes =
     "Accept: application/vnd.oci.image.manifest.v1+json, application/vnd.oci.image.index.v1+json, "
     "application/vnd.docker.distribution.manifest.v2+json, application/vnd.docker.distribution.manifest.list.v2+json";
+
+bool may_pass(long status) {
+  return status == 408 || status == 429 || status >= 500;
+}
 
 // One repository of a registry, and what it takes to be let in.
 class Repository {
@@ -27,34 +38,42 @@ class Repository {
   }
 
   // Finds out how the registry is spoken to.
-  Result<void> connect() {
-    NITRO_TRY(credentials_, stored_credentials(name_.host));
+  Result<void> connect(const Engine::Listener& listener) {
+    NITRO_TRY(login_, stored_login(name_.host, name_.repository));
+    if (!login_.problem.empty() && listener) listener(login_.problem + "; going on without a login");
+    NITRO_TRY(certificates_, registry_certificates(host_, certificate_folders()));
     scheme_ = "https";
     auto answer = http::send(request("/v2/"));
-    if (!answer && is_loopback(host_)) {
+    if (answer) return {};
+    if (is_loopback(host_)) {
       scheme_ = "http";
-      answer = http::send(request("/v2/"));
+      // A server that wants TLS after all refuses with 400.
+      if (const auto plain = http::send(request("/v2/")); plain && plain->status != 400) return {};
     }
-    if (!answer) return Failure(std::move(answer).error());
-    return {};
+    return Failure(std::move(answer).error());
   }
 
-  // The answer to a GET below the repository, after authorisation if the registry wants it. Statuses other than 2xx are
-  // errors.
-  Result<http::Response> get(const std::string& path, const std::vector<std::string>& headers, const ByteSink& sink) {
+  // The answer to a GET below the repository, whatever its status, after authorisation if the registry wants it. A
+  // token that has expired meanwhile is replaced by a new one.
+  Result<http::Response> get(const std::string& path, http::Request details) {
     auto order = request("/v2/" + name_.repository + path);
-    order.headers = headers;
-    order.sink = sink;
+    order.headers = std::move(details.headers);
+    order.sink = std::move(details.sink);
+    order.on_success = std::move(details.on_success);
+    const auto own_headers = order.headers.size();
     if (!authorization_.empty()) order.headers.push_back(authorization_);
     auto answer = http::send(order);
-    if (answer && answer->status == 401 && authorization_.empty()) {
+    if (answer && answer->status == 401) {
       NITRO_CHECK(authorize(answer->headers["www-authenticate"]));
+      order.headers.resize(own_headers);
       order.headers.push_back(authorization_);
       answer = http::send(order);
     }
-    if (!answer) return answer;
-    if (!answer->success()) return fail(ErrorCode::kDockerImagePull, reason_of(*answer));
     return answer;
+  }
+
+  [[nodiscard]] Error refusal(const http::Response& answer) const {
+    return {ErrorCode::kDockerImagePull, registry_reason(answer) + helper_problem()};
   }
 
  private:
@@ -62,72 +81,47 @@ class Repository {
     http::Request request;
     request.url = scheme_ + "://" + host_ + path;
     request.follow_redirects = true;
+    // Credentials travel to the token server as well, so plain HTTP is for registries on this machine only.
     request.insecure_http = is_loopback(host_);
     request.stall_timeout_seconds = kStallSeconds;
+    request.more_authorities = certificates_.authorities;
+    request.client_certificate_file = certificates_.client_certificate_file;
+    request.client_key_file = certificates_.client_key_file;
     return request;
   }
 
+  [[nodiscard]] std::string helper_problem() const { return login_.problem.empty() ? "" : " (" + login_.problem + ")"; }
+
   Result<void> authorize(const std::string& header) {
-    const auto challenge = parse_challenge(header);
-    const auto basic =
-        credentials_ ? "Authorization: Basic " + to_base64(credentials_->user + ":" + credentials_->password) : "";
-    if (challenge.scheme == "basic") {
-      if (basic.empty())
-        return fail(ErrorCode::kDockerImagePull,
-                    "it asks for a login; log in with \"docker login " + name_.host + "\"");
-      authorization_ = basic;
+    const auto challenges = parse_challenges(header);
+    const auto offered = [&challenges](std::string_view scheme) {
+      return std::find_if(challenges.begin(), challenges.end(),
+                          [scheme](const Challenge& challenge) { return challenge.scheme == scheme; });
+    };
+    if (const auto bearer = offered("bearer"); bearer != challenges.end()) {
+      auto authorization = bearer_authorization(*bearer, name_.repository, login_.credentials, request("/"));
+      if (!authorization) {
+        return fail(authorization.error().code(), authorization.error().message() + helper_problem());
+      }
+      authorization_ = *std::move(authorization);
       return {};
     }
-    const auto parameter = [&challenge](const char* key) {
-      const auto found = challenge.parameters.find(key);
-      return found == challenge.parameters.end() ? std::string() : found->second;
-    };
-    const auto realm = parameter("realm");
-    if (challenge.scheme != "bearer" || realm.empty()) {
+    if (offered("basic") == challenges.end()) {
       return fail(ErrorCode::kDockerImagePull, "it asks for an unknown kind of login (" + quote(header) + ")");
     }
-    http::Request order;
-    order.url = realm + (realm.find('?') == std::string::npos ? "?" : "&") +
-                "service=" + http::url_encoded(parameter("service")) +
-                "&scope=" + http::url_encoded("repository:" + name_.repository + ":pull");
-    // Credentials travel here, so plain HTTP is for registries on this machine only.
-    order.insecure_http = is_loopback(host_);
-    order.stall_timeout_seconds = kStallSeconds;
-    if (!basic.empty()) order.headers.push_back(basic);
-    const auto answer = http::send(order);
-    if (!answer) return fail_within("asking for a token", answer.error());
-    if (!answer->success()) {
+    if (!login_.credentials || login_.credentials->user.empty()) {
       return fail(ErrorCode::kDockerImagePull,
-                  std::string(basic.empty() ? "it gives no anonymous access" : "it refuses the stored login") + " (" +
-                      reason_of(*answer) + ")");
+                  "it asks for a login; log in with \"docker login " + name_.host + "\"" + helper_problem());
     }
-    auto json = parse_document(answer->body, "the answer of the token server");
-    if (!json) return Failure(std::move(json).error().as(ErrorCode::kDockerImagePull));
-    auto token = text_at(*json, "token");
-    if (token.empty()) token = text_at(*json, "access_token");
-    if (token.empty() || token.find_first_of("\r\n") != std::string::npos) {
-      return fail(ErrorCode::kDockerImagePull, "the token server gives no token");
-    }
-    authorization_ = "Authorization: Bearer " + token;
+    authorization_ = basic_authorization(*login_.credentials);
     return {};
-  }
-
-  // {"errors":[{"code":"MANIFEST_UNKNOWN","message":"manifest unknown"}]}
-  static std::string reason_of(const http::Response& response) {
-    if (const auto json = parse_document(response.body, "the registry's answer"); json) {
-      if (const auto* errors = array_at(*json, "errors"); errors != nullptr && !errors->empty()) {
-        const auto message = text_at(errors->front(), "message");
-        if (!message.empty()) return message;
-        if (const auto code = text_at(errors->front(), "code"); !code.empty()) return code;
-      }
-    }
-    return "HTTP status " + std::to_string(response.status);
   }
 
   ImageName name_;
   std::string host_;
   std::string scheme_;
-  std::optional<Credentials> credentials_;
+  StoredLogin login_;
+  RegistryCertificates certificates_;
   std::string authorization_;  // a header line, once we were let in
 };
 
@@ -135,42 +129,127 @@ bool is_manifest(const Descriptor& blob) {
   return blob.media_type.find("manifest") != std::string::npos || blob.media_type.find("index") != std::string::npos;
 }
 
-Result<Extent> fetch(Repository& repository, const Descriptor& blob) {
-  NITRO_TRY(Fd scratch, make_scratch_file());
-  std::uint64_t size = 0;
-  const ByteSink sink = [&](std::span<const std::byte> bytes) -> Result<void> {
-    size += bytes.size();
-    if (size > blob.size_bytes)
-      return fail(ErrorCode::kEifBuilding, "it is longer than the manifest says; the image is damaged");
-    return write_all(scratch.get(), bytes);
-  };
-  const auto path = std::string(is_manifest(blob) ? "/manifests/" : "/blobs/") + blob.digest;
-  const std::vector<std::string> headers =
-      is_manifest(blob) ? std::vector<std::string>{kManifestTypes} : std::vector<std::string>{};
-  if (auto answer = repository.get(path, headers, sink); !answer)
-    return fail_within("blob " + blob.digest, std::move(answer).error());
-  if (size != blob.size_bytes) {
-    return fail(ErrorCode::kEifBuilding,
-                "blob " + blob.digest + " is shorter than the manifest says; the image is damaged");
+std::string in_mib(std::uint64_t bytes) {
+  const auto tenths = bytes * 10 / (1U << 20);
+  return std::to_string(tenths / 10) + "." + std::to_string(tenths % 10);
+}
+
+// A blob on its way into a scratch file.
+class Download {
+ public:
+  Download(Fd scratch, const Descriptor& blob, const Engine::Listener& listener)
+      : scratch_(std::move(scratch)), blob_(blob), listener_(listener) {}
+
+  [[nodiscard]] bool complete() const { return size_bytes_ == blob_.size_bytes; }
+  [[nodiscard]] std::uint64_t size_bytes() const { return size_bytes_; }
+  // Whether it failed here, on our side: asking again would not help.
+  [[nodiscard]] bool failed() const { return failed_; }
+  void start_over() { size_bytes_ = 0; }
+
+  // Sends the bytes that are missing to the file.
+  Result<http::Response> go_on(Repository& repository) {
+    http::Request details;
+    if (is_manifest(blob_)) details.headers.emplace_back(kManifestTypes);
+    if (size_bytes_ > 0) details.headers.push_back("Range: bytes=" + std::to_string(size_bytes_) + "-");
+    details.on_success = [this](const http::Response& head) -> Result<void> {
+      // Who does not know ranges sends everything, and what does not start where we are is of no use.
+      if (head.status != 206) start_over();
+      const auto range = head.headers.find("content-range");
+      const auto expected = "bytes " + std::to_string(size_bytes_) + "-";
+      if (head.status == 206 && (range == head.headers.end() || !range->second.starts_with(expected))) {
+        start_over();
+        return fail(ErrorCode::kDockerImagePull, "the registry sends another part than it was asked for");
+      }
+      return {};
+    };
+    details.sink = [this](std::span<const std::byte> bytes) { return take(bytes); };
+    return repository.get(std::string(is_manifest(blob_) ? "/manifests/" : "/blobs/") + blob_.digest,
+                          std::move(details));
   }
-  return Extent{std::make_shared<const Fd>(std::move(scratch)), 0, size};
+
+  Extent finish() && { return Extent{std::make_shared<const Fd>(std::move(scratch_)), 0, size_bytes_}; }
+
+ private:
+  Result<void> take(std::span<const std::byte> bytes) {
+    failed_ = true;
+    if (bytes.size() > blob_.size_bytes - size_bytes_)
+      return fail(ErrorCode::kEifBuilding, "it is longer than the manifest says; the image is damaged");
+    NITRO_CHECK(pwrite_all(scratch_.get(), bytes, size_bytes_));
+    failed_ = false;
+    size_bytes_ += bytes.size();
+    if (const auto now = std::chrono::steady_clock::now();
+        now - shown_ >= kRefresh && listener_ && !is_manifest(blob_)) {
+      shown_ = now;
+      // The first digits are enough to tell layers apart, as engines do.
+      listener_("Fetching " + blob_.digest.substr(blob_.digest.find(':') + 1, 12) + ": " + in_mib(size_bytes_) +
+                " of " + in_mib(blob_.size_bytes) + " MiB");
+    }
+    return {};
+  }
+
+  Fd scratch_;
+  const Descriptor& blob_;
+  const Engine::Listener& listener_;
+  std::uint64_t size_bytes_ = 0;
+  bool failed_ = false;
+  std::chrono::steady_clock::time_point shown_{};
+};
+
+Result<Extent> fetch(Repository& repository, const Descriptor& blob, const Engine::Listener& listener) {
+  const auto step = "blob " + blob.digest;
+  NITRO_TRY(Fd scratch, make_scratch_file());
+  Download download(std::move(scratch), blob, listener);
+  auto pause = kFirstPause;
+  for (int attempts = 0;;) {
+    const auto before = download.size_bytes();
+    auto answer = download.go_on(repository);
+    if (answer && answer->success() && download.complete()) return std::move(download).finish();
+    if (download.failed()) return fail_within(step, std::move(answer).error());
+    const bool refused = answer && !answer->success();
+    if (refused && answer->status == 416) {
+      download.start_over();
+    } else if (refused && !may_pass(answer->status)) {
+      return fail_within(step, repository.refusal(*answer));
+    }
+    attempts = download.size_bytes() > before ? 0 : attempts + 1;
+    if (attempts == kAttempts) {
+      if (!answer) return fail_within(step, std::move(answer).error());
+      if (refused) return fail_within(step, repository.refusal(*answer));
+      return fail(ErrorCode::kEifBuilding, step + " is shorter than the manifest says; the image is damaged");
+    }
+    if (attempts > 0) {
+      std::this_thread::sleep_for(pause);
+      pause *= 2;
+    }
+  }
+}
+
+// The manifest that a name stands for; its size is not known before.
+Result<std::string> fetch_manifest(Repository& repository, const std::string& wanted) {
+  auto pause = kFirstPause;
+  for (int attempts = 1;; ++attempts, pause *= 2) {
+    http::Request details;
+    details.headers.emplace_back(kManifestTypes);
+    auto answer = repository.get("/manifests/" + wanted, std::move(details));
+    if (answer && answer->success()) return std::move(answer->body);
+    const bool passing = !answer || may_pass(answer->status);
+    if (!passing || attempts == kAttempts) {
+      if (answer) return Failure(repository.refusal(*answer));
+      return Failure(std::move(answer).error());
+    }
+    std::this_thread::sleep_for(pause);
+  }
 }
 
 Result<ImageSource> open_named(const ImageName& name, const SourceOptions& options, const Engine::Listener& listener) {
   Repository repository(name);
-  NITRO_CHECK(repository.connect());
-  const auto wanted = name.digest.empty() ? name.tag : name.digest;
-  NITRO_TRY(const auto answer, repository.get("/manifests/" + wanted, {kManifestTypes}, nullptr));
-  if (!name.digest.empty() && sha256(as_bytes(answer.body)) != name.digest) {
+  NITRO_CHECK(repository.connect(listener));
+  NITRO_TRY(const auto text, fetch_manifest(repository, name.digest.empty() ? name.tag : name.digest));
+  if (!name.digest.empty() && sha256(as_bytes(text)) != name.digest) {
     return fail(ErrorCode::kEifBuilding, "the manifest has another digest than the one that was asked for");
   }
-  NITRO_TRY(auto document, parse_document(answer.body, "the manifest"));
-  const BlobStore store = [&](const Descriptor& blob) {
-    if (!is_manifest(blob) && listener) {
-      listener("Fetching " + blob.digest + " (" + std::to_string(blob.size_bytes) + " bytes)");
-    }
-    return fetch(repository, blob);
-  };
+  NITRO_TRY(auto document, parse_document(text, "the manifest"));
+  const BlobStore store = [&](const Descriptor& blob) { return fetch(repository, blob, listener); };
   NITRO_TRY(auto source, read_oci_image(std::move(document), store, options));
   if (!name.tag.empty()) {
     // As engines abbreviate it.
@@ -188,39 +267,6 @@ bool is_loopback(std::string_view host) {
   host = host.substr(0, host.find(':'));
   if (host == "localhost") return true;
   return host.starts_with("127.") && host.find_first_not_of("0123456789.") == std::string_view::npos;
-}
-
-Challenge parse_challenge(std::string_view header) {
-  Challenge challenge;
-  const auto blank = header.find(' ');
-  challenge.scheme = header.substr(0, blank);
-  std::transform(challenge.scheme.begin(), challenge.scheme.end(), challenge.scheme.begin(),
-                 [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
-  auto rest = blank == std::string_view::npos ? std::string_view() : header.substr(blank + 1);
-  while (!rest.empty()) {
-    const auto start = rest.find_first_not_of(" ,");
-    if (start == std::string_view::npos) break;
-    rest = rest.substr(start);
-    const auto equals = rest.find('=');
-    if (equals == std::string_view::npos) break;
-    std::string key(rest.substr(0, equals));
-    rest = rest.substr(equals + 1);
-    std::string value;
-    if (rest.starts_with('"')) {
-      std::size_t i = 1;
-      for (; i < rest.size() && rest[i] != '"'; ++i) {
-        if (rest[i] == '\\' && i + 1 < rest.size()) ++i;
-        value += rest[i];
-      }
-      rest = rest.substr(std::min(rest.size(), i + 1));
-    } else {
-      const auto end = rest.find(',');
-      value = rest.substr(0, end);
-      rest = end == std::string_view::npos ? std::string_view() : rest.substr(end);
-    }
-    challenge.parameters[std::move(key)] = std::move(value);
-  }
-  return challenge;
 }
 
 Result<ImageSource> open_in_registry(const std::string& name, const SourceOptions& options,

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <map>
 #include <string>
 #include <string_view>
 
@@ -15,13 +14,6 @@ namespace nitro::image {
 /// kDockerImagePull when it cannot be had; kEifBuilding when what comes has a wrong digest.
 Result<ImageSource> open_in_registry(const std::string& name, const SourceOptions& options,
                                      const Engine::Listener& listener);
-
-/// A WWW-Authenticate header taken apart: `Bearer realm="https://auth.example.com/token",service="…",scope="…"`.
-struct Challenge {
-  std::string scheme;  ///< lower case
-  std::map<std::string, std::string> parameters;
-};
-[[nodiscard]] Challenge parse_challenge(std::string_view header);
 
 /// Whether `host`, with or without a port, is this machine itself: localhost, 127.0.0.0/8, [::1].
 [[nodiscard]] bool is_loopback(std::string_view host);

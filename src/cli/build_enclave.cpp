@@ -150,12 +150,13 @@ Result<eif::Metadata> make_metadata(const BuildEnclaveOptions& options, const Bl
 }
 
 Result<image::ImageSource> build_container_image(const std::string& folder, const image::Reference& reference,
+                                                 const image::SourceOptions& source_options,
                                                  const image::Engine::Listener& listener) {
   if (reference.transport != image::Transport::kUnspecified && reference.transport != image::Transport::kDaemon) {
     return fail(ErrorCode::kDockerImageBuild,
                 "an image that is built from a folder needs a plain name, like \"app:1\"");
   }
-  return image::build_image(folder, reference.name, listener);
+  return image::build_image(folder, reference.name, source_options, listener);
 }
 
 Result<void> check_architecture(const image::Image& image, const Platform& platform) {
@@ -205,8 +206,10 @@ Result<void> build_enclave(const BuildEnclaveOptions& options) {
 
   Progress progress;
   const auto listener = [&progress](std::string_view line) { progress.show(line); };
-  NITRO_TRY(auto source, options.docker_dir ? build_container_image(*options.docker_dir, reference, listener)
-                                            : image::open_image(reference, {platform.container_name}, listener));
+  const image::SourceOptions source_options{platform.container_name};
+  NITRO_TRY(auto source, options.docker_dir
+                             ? build_container_image(*options.docker_dir, reference, source_options, listener)
+                             : image::open_image(reference, source_options, listener));
   const auto name = source.name;
   progress.show("Reading the container image");
   auto loaded = image::Image::load(std::move(source));

@@ -15,7 +15,7 @@
 #include "eif/image/digest.h"
 #include "eif/image/image.h"
 #include "eif/image/oci.h"
-#include "eif/image/registry.h"
+#include "eif/image/token.h"
 #include "nitro/bytes.h"
 
 using nitro::ErrorCode;
@@ -117,7 +117,7 @@ void names(std::string_view text) {
     require(again && again->canonical() == name->canonical());
   }
   static_cast<void>(image::parse_reference(text));
-  static_cast<void>(image::parse_challenge(text));
+  static_cast<void>(image::parse_challenges(text));
 }
 
 }  // namespace

@@ -3,9 +3,6 @@
 
 #include <gtest/gtest.h>
 
-#include "eif/image/credentials.h"
-#include "eif/image/registry.h"
-#include "nitro/http.h"
 #include "temp_folder.h"
 
 namespace nitro::image {
@@ -98,54 +95,6 @@ TEST(ImageName, LosesItsTagAndKeepsItsPort) {
   EXPECT_EQ(without_tag("localhost:5000/a"), "localhost:5000/a");
   EXPECT_EQ(without_tag("localhost:5000/a:1"), "localhost:5000/a");
   EXPECT_EQ(without_tag("a:1@" + kDigest), "a");
-}
-
-TEST(Challenge, IsTakenApart) {
-  const auto challenge =
-      parse_challenge(R"(Bearer realm="https://auth.example.com/token",service="a \"b\"", scope=x,error="")");
-  EXPECT_EQ(challenge.scheme, "bearer");
-  EXPECT_EQ(challenge.parameters.at("realm"), "https://auth.example.com/token");
-  EXPECT_EQ(challenge.parameters.at("service"), "a \"b\"");
-  EXPECT_EQ(challenge.parameters.at("scope"), "x");
-  EXPECT_EQ(challenge.parameters.at("error"), "");
-  for (const char* odd : {"", "Basic", "Bearer realm", "Bearer realm=\"", "Bearer ,,=", "Bearer a=\"\\"}) {
-    EXPECT_NO_FATAL_FAILURE((void)parse_challenge(odd)) << odd;
-  }
-}
-
-TEST(Registry, TrustsPlainHttpOnThisMachineOnly) {
-  for (const char* host : {"localhost", "localhost:5000", "127.0.0.1", "127.1.2.3:80", "[::1]:5000"})
-    EXPECT_TRUE(is_loopback(host)) << host;
-  for (const char* host : {"localhost.example.com", "127.evil.com", "128.0.0.1", "example.com", ""})
-    EXPECT_FALSE(is_loopback(host)) << host;
-}
-
-TEST(Credentials, AreFoundUnderEverySpellingOfTheHost) {
-  const std::string config = R"({"auths":{"https://index.docker.io/v1/":{"auth":")" + to_base64("me:se:cret") +
-                             R"("},"localhost:5000":{"auth":")" + to_base64("u:p") + R"("},"empty.example.com":{}}})";
-  const auto hub = credentials_in(config, "docker.io");
-  ASSERT_OK(hub);
-  ASSERT_TRUE(*hub);
-  EXPECT_EQ((*hub)->user, "me");
-  EXPECT_EQ((*hub)->password, "se:cret");
-  EXPECT_TRUE(*credentials_in(config, "localhost:5000"));
-  EXPECT_FALSE(*credentials_in(config, "localhost"));
-  EXPECT_FALSE(*credentials_in(config, "empty.example.com"));
-  EXPECT_FALSE(*credentials_in("{}", "docker.io"));
-  EXPECT_FALSE(credentials_in("{", "docker.io"));
-  EXPECT_FALSE(credentials_in(R"({"auths":{"a.b":{"auth":"!!!!"}}})", "a.b"));
-  EXPECT_FALSE(credentials_in(R"({"auths":{"a.b":{"auth":"YWJj"}}})", "a.b"));
-}
-
-TEST(Base64, GoesBothWays) {
-  for (const std::string text : {"", "a", "ab", "abc", "abcd", "\xff\x00\x01"})
-    EXPECT_EQ(from_base64(to_base64(text)), text);
-  EXPECT_FALSE(from_base64("abc"));
-  EXPECT_FALSE(from_base64("a=bc"));
-}
-
-TEST(Url, EscapesWhatQueriesMayNotHold) {
-  EXPECT_EQ(http::url_encoded("a/b:1 ü~"), "a%2fb%3a1%20%c3%bc~");
 }
 
 }  // namespace

@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "eif/image/docker_config.h"
+
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cstdlib>
+
+#include "eif/image/digest.h"
+#include "eif/image/source.h"
+#include "nitro/bytes.h"
+#include "nitro/fd.h"
+
+namespace nitro::image {
+
+namespace {
+
+bool is_folder(const std::string& path) {
+  struct stat status {};
+  return ::stat(path.c_str(), &status) == 0 && S_ISDIR(status.st_mode);
+}
+
+Result<nlohmann::ordered_json> read_json(const std::string& path) {
+  auto text = read_text_file(path);
+  if (!text) return Failure(std::move(text).error().as(ErrorCode::kDockerImagePull));
+  auto json = parse_document(*text, quote(path));
+  if (!json) return Failure(std::move(json).error().as(ErrorCode::kDockerImagePull));
+  return json;
+}
+
+Result<std::string> name_of_current_context() {
+  if (auto name = environment("DOCKER_CONTEXT"); !name.empty()) return name;
+  const auto file = docker_config_file();
+  if (::access(file.c_str(), R_OK) != 0) return std::string();
+  NITRO_TRY(const auto config, read_json(file));
+  return text_at(config, "currentContext");
+}
+
+}  // namespace
+
+std::string environment(const char* name) {
+  const char* value = std::getenv(name);
+  return value != nullptr ? value : "";
+}
+
+std::string docker_folder() {
+  if (auto config = environment("DOCKER_CONFIG"); !config.empty()) {
+    if (is_folder(config)) return config;
+    const auto slash = config.rfind('/');
+    return slash == std::string::npos ? "." : config.substr(0, slash);
+  }
+  const auto home = environment("HOME");
+  return home.empty() ? std::string() : home + "/.docker";
+}
+
+std::string docker_config_file() {
+  const auto config = environment("DOCKER_CONFIG");
+  if (!config.empty() && !is_folder(config)) return config;
+  const auto folder = docker_folder();
+  return folder.empty() ? std::string() : folder + "/config.json";
+}
+
+// docker's layout: contexts/meta/SHA256-OF-THE-NAME/meta.json, contexts/tls/SHA256-OF-THE-NAME/docker/*.pem.
+Result<std::optional<EngineEndpoint>> current_context() {
+  using Endpoint = std::optional<EngineEndpoint>;
+  NITRO_TRY(const auto name, name_of_current_context());
+  if (name.empty() || name == "default") return Endpoint();
+  const auto contexts = docker_folder() + "/contexts/";
+  const auto digest = sha256(as_bytes(name));
+  const auto id = digest.substr(digest.find(':') + 1);
+  auto meta = read_json(contexts + "meta/" + id + "/meta.json");
+  if (!meta) return fail_within("docker's context " + quote(name), std::move(meta).error());
+  EngineEndpoint endpoint;
+  if (const auto* endpoints = value_at(*meta, "Endpoints"); endpoints != nullptr) {
+    if (const auto* docker = value_at(*endpoints, "docker"); docker != nullptr) {
+      endpoint.address = text_at(*docker, "Host");
+    }
+  }
+  if (endpoint.address.empty()) {
+    return fail(ErrorCode::kDockerImagePull, "docker's context " + quote(name) + " names no engine");
+  }
+  if (const auto tls = contexts + "tls/" + id + "/docker"; is_folder(tls)) endpoint.tls_folder = tls;
+  return Endpoint(std::move(endpoint));
+}
+
+}  // namespace nitro::image

@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <map>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "eif/image/credentials.h"
+#include "nitro/http.h"
+
+namespace nitro::image {
+
+/// One of the ways to be let in that a WWW-Authenticate header offers:
+/// `Bearer realm="https://auth.example.com/token",service="…",scope="…"`.
+struct Challenge {
+  std::string scheme;  ///< lower case
+  std::map<std::string, std::string> parameters;
+  [[nodiscard]] std::string parameter(const std::string& key) const;
+};
+/// Takes the header apart; one may offer several ways.
+[[nodiscard]] std::vector<Challenge> parse_challenges(std::string_view header);
+
+/// "Authorization: Basic …".
+[[nodiscard]] std::string basic_authorization(const Credentials& credentials);
+
+/// Gets a token for pulling from `repository` from the server that a "bearer" challenge names ("Distribution registry
+/// v2 authentication"): anonymously, with a name and password, or in exchange for an identity token (OAuth 2). `base`
+/// says how to speak to it: TLS, timeouts, whether plain HTTP is allowed. Returns "Authorization: Bearer …". Errors:
+/// kDockerImagePull.
+Result<std::string> bearer_authorization(const Challenge& challenge, const std::string& repository,
+                                         const std::optional<Credentials>& credentials, const http::Request& base);
+
+/// What a registry or a token server says of a refusal: {"errors":[{"code":"MANIFEST_UNKNOWN","message":"…"}]}, else
+/// its status.
+[[nodiscard]] std::string registry_reason(const http::Response& response);
+
+}  // namespace nitro::image
