@@ -56,7 +56,7 @@ Json runtime_config(const Json& config) {
   return runtime;
 }
 
-Json from_image(const Image& image) {
+Json from_image(const Image& image, const std::vector<std::string>& tags) {
   const auto& source = image.source();
   const Json& config = source.config;
   Json description;
@@ -75,7 +75,7 @@ Json from_image(const Image& image) {
   if (const auto version = text_at(config, "os.version"); !version.empty()) description["OsVersion"] = version;
   description["Parent"] = "";
   description["RepoDigests"] = Json::array();
-  description["RepoTags"] = source.repository_tags;
+  description["RepoTags"] = tags;
   description["RootFS"] = {{"Layers", image.config().layer_digests}, {"Type", "layers"}};
   description["Size"] = image.size_bytes();
   if (const auto variant = text_at(config, "variant"); !variant.empty()) description["Variant"] = variant;
@@ -111,7 +111,10 @@ Json sorted(const Json& json) {
 Json describe_image(const Image& image, Describer describer) {
   const auto& inspection = image.source().inspection;
   const bool ask_engine = describer == Describer::kEngine && inspection.is_object();
-  return sorted(ask_engine ? from_engine(inspection) : from_image(image));
+  if (ask_engine) return sorted(from_engine(inspection));
+  // Names are given by those who store an image; the image itself has none.
+  const auto tags = describer == Describer::kEngine ? image.source().repository_tags : std::vector<std::string>();
+  return sorted(from_image(image, tags));
 }
 
 }  // namespace nitro::image

@@ -10,7 +10,7 @@ namespace nitro::image {
 /// Who describes the image.
 enum class Describer {
   kEngine,  ///< the engine, where the image comes from one: with what only it knows (when it was tagged, where it lies)
-  kImage,   ///< the image alone: the same description on every machine
+  kImage,   ///< the image alone: the same description on every machine and by every transport, without its names there
 };
 
 /// What an engine says of an image ("docker image inspect"), with the keys that the reference keeps of it, sorted.

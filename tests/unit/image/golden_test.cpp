@@ -106,7 +106,7 @@ TEST(Inspection, IsWhatDockerSaysOfTheImageAfterLoadingIt) {
   // Known to the machine where it was built only.
   expected["Parent"] = "";
   expected["Metadata"]["LastTagTime"] = "0001-01-01T00:00:00Z";
-  EXPECT_EQ(describe_image(*image, Describer::kImage).dump(2), expected.dump(2));
+  EXPECT_EQ(describe_image(*image, Describer::kEngine).dump(2), expected.dump(2));
 }
 
 TEST(DockerArchive, CutAtAnyLengthIsRefusedOrGivesTheSameImage) {
