@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "eif/image/context.h"
+#include "eif/image/scratch_folder.h"
 #include "nitro/bytes.h"
 #include "nitro/child.h"
 #include "nitro/output_file.h"
@@ -31,14 +32,15 @@ bool is_installed(const std::string& program) {
   return false;
 }
 
-// Runs a program to its end. What it says goes to our stderr, its output to `stdout_fd`; its input is what `input`
-// gives.
-Result<void> run(const std::vector<std::string>& arguments, int stdout_fd, const http::BodySource& input = nullptr) {
+// Runs a builder to its end, with its temporary files in `scratch`. What it says goes to our stderr, its output to
+// `stdout_fd`; its input is what `input` gives.
+Result<void> run(const std::vector<std::string>& arguments, const ScratchFolder& scratch, int stdout_fd,
+                 const http::BodySource& input = nullptr) {
   ChildOptions options;
-  options.arguments = arguments;
+  options.arguments = {"/usr/bin/env", "TMPDIR=" + scratch.path()};
+  options.arguments.insert(options.arguments.end(), arguments.begin(), arguments.end());
   options.stdout_fd = stdout_fd;
   options.stderr_fd = STDERR_FILENO;
-  // A builder that is told to end cleans up after itself.
   options.parent_death_signal = SIGTERM;
   NITRO_TRY(auto pipe, make_pipe());
   if (input) options.stdin_fd = pipe.first.get();
@@ -60,10 +62,11 @@ Result<void> run(const std::vector<std::string>& arguments, int stdout_fd, const
 
 Result<ImageSource> build_with_program(const std::string& program, const std::string& folder, const std::string& name,
                                        const std::string& architecture) {
+  NITRO_TRY(const auto folder_for_program, ScratchFolder::make());
   // It gets the same archive as an engine, with the Dockerfile named apart: "-" alone looks for a Containerfile first.
   NITRO_TRY(auto context, BuildContext::open(folder));
   const auto dockerfile = std::filesystem::absolute(folder).string() + "/Dockerfile";
-  NITRO_CHECK(run({program, "build", "--platform", "linux/" + architecture, "-t", name, "-f", dockerfile, "-"},
+  NITRO_CHECK(run({program, "build", "--arch", architecture, "-t", name, "-f", dockerfile, "-"}, folder_for_program,
                   STDERR_FILENO, [&context](std::span<std::byte> buffer) { return context.read(buffer); }));
   // The archive goes to a file without a name, which the program knows as its output: nothing is left behind, whatever
   // happens.
@@ -71,7 +74,7 @@ Result<ImageSource> build_with_program(const std::string& program, const std::st
   const auto save = program == "podman"
                         ? std::vector<std::string>{program, "save", "--quiet", name}
                         : std::vector<std::string>{program, "push", "--quiet", name, "docker-archive:/dev/stdout"};
-  NITRO_CHECK(run(save, scratch.get()));
+  NITRO_CHECK(run(save, folder_for_program, scratch.get()));
   NITRO_TRY(const auto size, file_size(scratch.get()));
   auto source = read_docker_archive(Extent{std::make_shared<const Fd>(std::move(scratch)), 0, size}, {});
   if (!source) return fail_within("what " + program + " has built", std::move(source).error());
