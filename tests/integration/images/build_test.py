@@ -34,17 +34,17 @@ class BuildTest(parts.ImagesTest):
                 (root / path).write_text(content)
         return root
 
-    def programs(self, *names):
-        """A PATH with these programs and what they need, without the other builders."""
-        folder = pathlib.Path(self.workshop.path(f"bin-{'-'.join(names)}"))
-        folder.mkdir(exist_ok=True)
-        for name in names:
-            if not (folder / name).exists():
-                (folder / name).symlink_to(shutil.which(name))
-        rest = [directory for directory in os.environ["PATH"].split(":")
-                if not any(os.path.exists(f"{directory}/{name}") for name in ("buildah", "podman"))]
-        # What they start themselves (runc, conmon) they find by their own settings.
-        return {"PATH": ":".join([str(folder), *rest]), "DOCKER_HOST": "unix:///nonexistent"}
+    def only(self, builder):
+        """A PATH with everything but the other builders."""
+        folder = pathlib.Path(self.workshop.path(f"with-{builder}"))
+        if not folder.exists():
+            folder.mkdir()
+            for directory in reversed(os.environ["PATH"].split(":")):
+                for name in os.listdir(directory) if os.path.isdir(directory) else ():
+                    if name == builder or name not in ("buildah", "podman"):
+                        (folder / name).unlink(missing_ok=True)
+                        (folder / name).symlink_to(f"{directory}/{name}")
+        return {"PATH": str(folder), "DOCKER_HOST": "unix:///nonexistent"}
 
 
 class Receiver(parts.Server):
@@ -212,7 +212,7 @@ class WithoutAnEngine(BuildTest):
         # Times of files are copied: they decide about the measurements.
         for name in ("app", "link"):
             os.utime(root / name, (1_600_000_000, 1_600_000_000))
-        environment = self.programs(program)
+        environment = self.only(program)
         result = self.build("ours:1", "--docker-dir", root, environment=environment)
         self.assertEqual(result.status, 0, result)
         self.assertIn("PCR0", result.json["Measurements"])

@@ -99,7 +99,7 @@ class Workshop:
     """A folder and what was started in it. close() ends every process, in the opposite order, and removes the folder."""
 
     def __init__(self):
-        self.folder = tempfile.mkdtemp(prefix="nitro-it-images-")
+        self.folder = tempfile.mkdtemp(prefix="nitro-it-parts-")
         os.mkdir(f"{self.folder}/home")
         os.mkdir(f"{self.folder}/tmp")
         self.stack = contextlib.ExitStack()
@@ -163,6 +163,9 @@ class Workshop:
 
     def podman(self):
         return Podman(self)
+
+    def rootless_podman(self):
+        return RootlessPodman(self)
 
     def registry(self, *, storage="registry", auth=None, tls=None):
         return Registry(self, storage, auth, tls)
@@ -239,6 +242,35 @@ class Podman(Engine):
         self.process = workshop.start("podman", "--cgroup-manager=cgroupfs", "--events-backend=file", "system", "service", "--time=0",
                                       self.host, log="podman.log")
         wait_until(lambda: os.path.exists(self.socket) and socket_answers(self.socket), "podman", process=self.process)
+
+
+class RootlessPodman(Engine):
+    """The service of a user who has one user ID only, as ordinary users do who have no ranges of their own in /etc/subuid."""
+
+    def __init__(self, workshop):
+        need_root()
+        need_programs("podman", "setpriv")
+        self.home = tempfile.mkdtemp(prefix="nitro-it-rootless-")
+        workshop.stack.callback(shutil.rmtree, self.home)
+        shutil.chown(self.home, "nobody")
+        self.socket = f"{self.home}/podman.sock"
+        self.host = f"unix://{self.socket}"
+        environment = {"PATH": os.environ["PATH"], "HOME": self.home, "XDG_RUNTIME_DIR": self.home, "TMPDIR": self.home}
+        workshop.stack.callback(self.end_all)
+        self.process = workshop.start("setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups", "podman", "--storage-driver=vfs",
+                                      "--storage-opt=vfs.ignore_chown_errors=true", "--cgroup-manager=cgroupfs", "--events-backend=file", "system",
+                                      "service", "--time=0", self.host, log="rootless.log", environment=environment)
+        try:
+            wait_until(lambda: os.path.exists(self.socket) and socket_answers(self.socket), "podman", process=self.process)
+        except AssertionError as why:
+            raise unittest.SkipTest(f"this kernel gives ordinary users no namespaces: {why}") from why
+
+    def end_all(self):
+        """A process that holds the user's namespace outlives the service."""
+        for pid in filter(str.isdigit, os.listdir("/proc")):
+            with contextlib.suppress(OSError):
+                if f"HOME={self.home}\0".encode() in pathlib.Path(f"/proc/{pid}/environ").read_bytes():
+                    os.kill(int(pid), signal.SIGKILL)
 
 
 class Certificates:
@@ -534,6 +566,7 @@ class ImagesTest(unittest.TestCase):
 
     @classmethod
     def setUpClass(cls):
+        enclave.needed("NITRO_CLI", "build the project first")
         cls.workshop = Workshop()
         cls.addClassCleanup(cls.workshop.close)
         cls.build = Builder(cls.workshop)

@@ -124,6 +124,13 @@ class Engines(EveryTransport):
         self.check_engine(podman)
 
 
+    def test_podman_of_an_ordinary_user(self):
+        podman = self.workshop.rootless_podman()
+        for name in parts.IMAGES:
+            podman.load(parts.golden_archive(name))
+            self.check(name, f"docker-daemon:golden/{name}:1", {"DOCKER_HOST": podman.host})
+
+
 class SameFile(EveryTransport):
     """An image whose configuration is the same bytes in every format: one that is made as an OCI image."""
 
