@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <sys/types.h>
+
+#include <optional>
 #include <string>
 
 #include "nitro/fd.h"
@@ -18,7 +21,8 @@ class OutputFile {
   ~OutputFile();
 
   /// Errors: kFileOperation when the folder is missing or not writable, or `path` is a folder.
-  /// `mode` are the permissions of a new file, before the umask; an existing file's permissions are kept.
+  /// `mode` are the permissions of a new file, before the umask. An existing file's permissions are kept, and its owner
+  /// and group where this user may give files to them; where not its group, the new one gets what everybody has.
   static Result<OutputFile> create(std::string path, unsigned mode = 0644);
 
   /// Open for reading and writing, position 0.
@@ -30,12 +34,19 @@ class OutputFile {
   Result<void> commit();
 
  private:
-  OutputFile(std::string path, Fd fd, std::string temporary, unsigned mode);
+  // Of the file that is replaced.
+  struct Access {
+    uid_t user;
+    gid_t group;
+    mode_t mode;
+  };
+  OutputFile(std::string path, Fd fd, std::string temporary, std::optional<Access> old);
+  Result<void> take_over_access();
 
   std::string path_;
   Fd fd_;
   std::string temporary_;  // empty while the file has no name
-  unsigned mode_;
+  std::optional<Access> old_;
 };
 
 /// An unnamed, private file for intermediate data; its space is freed when the Fd is closed, whatever ends the process.

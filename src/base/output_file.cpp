@@ -86,14 +86,14 @@ bool lacks_unnamed_files(int open_errno) {
 
 }  // namespace
 
-OutputFile::OutputFile(std::string path, Fd fd, std::string temporary, unsigned mode)
-    : path_(std::move(path)), fd_(std::move(fd)), temporary_(std::move(temporary)), mode_(mode) {}
+OutputFile::OutputFile(std::string path, Fd fd, std::string temporary, std::optional<Access> old)
+    : path_(std::move(path)), fd_(std::move(fd)), temporary_(std::move(temporary)), old_(old) {}
 
 OutputFile::OutputFile(OutputFile&& other) noexcept
     : path_(std::move(other.path_)),
       fd_(std::move(other.fd_)),
       temporary_(std::move(other.temporary_)),
-      mode_(other.mode_) {
+      old_(other.old_) {
   other.temporary_.clear();
   if (!temporary_.empty()) g_name_to_remove = temporary_.c_str();
 }
@@ -114,12 +114,14 @@ Result<OutputFile> OutputFile::create(std::string path, unsigned mode) {
     return fail(ErrorCode::kFileOperation,
                 fmt::format("{} exists and is not a regular file; name another file", quote(path)));
   }
+  std::optional<Access> old;
   if (exists) {
     // Follow a symbolic link, so that its target is replaced and not the link.
     std::error_code error;
     const auto target = std::filesystem::canonical(path, error);
     if (!error) path = target.string();
     mode = status.st_mode & 07777;
+    old = Access{.user = status.st_uid, .group = status.st_gid, .mode = mode};
     if (::access(path.c_str(), W_OK) != 0) {
       return fail_errno(ErrorCode::kFileOperation, fmt::format("{} may not be replaced", quote(path)));
     }
@@ -129,7 +131,7 @@ Result<OutputFile> OutputFile::create(std::string path, unsigned mode) {
     return fail_errno(ErrorCode::kFileOperation, fmt::format("the folder {} of the output file", quote(folder)));
   }
   Fd unnamed(::open(folder.c_str(), O_TMPFILE | O_RDWR | O_CLOEXEC, mode));
-  if (unnamed) return OutputFile(std::move(path), std::move(unnamed), {}, exists ? mode : 0);
+  if (unnamed) return OutputFile(std::move(path), std::move(unnamed), {}, old);
   if (!lacks_unnamed_files(errno)) {
     return fail_errno(ErrorCode::kFileOperation, fmt::format("creating a file in {}", quote(folder)));
   }
@@ -137,16 +139,27 @@ Result<OutputFile> OutputFile::create(std::string path, unsigned mode) {
   const SignalsHeldBack held_back;
   Fd named(::open(temporary.c_str(), O_CREAT | O_EXCL | O_RDWR | O_CLOEXEC, mode));
   if (!named) return fail_errno(ErrorCode::kFileOperation, fmt::format("creating {}", quote(temporary)));
-  OutputFile file(std::move(path), std::move(named), std::move(temporary), exists ? mode : 0);
+  OutputFile file(std::move(path), std::move(named), std::move(temporary), old);
   remove_on_signal(file.temporary_.c_str());
   return file;
+}
+
+Result<void> OutputFile::take_over_access() {
+  if (!old_) return {};
+  mode_t mode = old_->mode;
+  // Only root gives files to other users; a group one is a member of can be given by all (chown(2)).
+  const bool kept = ::fchown(fd_.get(), old_->user, old_->group) == 0 ||
+                    ::fchown(fd_.get(), static_cast<uid_t>(-1), old_->group) == 0;
+  if (!kept) mode = (mode & ~mode_t{S_IRWXG}) | (mode & S_IRWXO) << 3;
+  if (::fchmod(fd_.get(), mode) == 0) return {};
+  return fail_errno(ErrorCode::kFileOperation, fmt::format("setting the permissions of {}", quote(path_)));
 }
 
 Result<void> OutputFile::commit() {
   const auto failure = [this](std::string_view step) {
     return fail_errno(ErrorCode::kFileOperation, fmt::format("{} {}", step, quote(path_)));
   };
-  if (mode_ != 0 && ::fchmod(fd_.get(), mode_) != 0) return failure("setting the permissions of");
+  NITRO_CHECK(take_over_access());
   if (::fsync(fd_.get()) != 0) return failure("writing out");
   const SignalsHeldBack held_back;
   std::string name = temporary_;

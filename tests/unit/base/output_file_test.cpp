@@ -55,6 +55,45 @@ TEST(OutputFile, ReplacesAnOlderFileAndKeepsItsPermissions) {
   EXPECT_EQ(folder.entries(), 1U);
 }
 
+TEST(OutputFile, ReplacesAFileOfAnotherUserAndLeavesItTheirs) {
+  if (::geteuid() != 0) GTEST_SKIP() << "only root gives files to other users";
+  const TempFolder folder;
+  write_file(folder / "out", "old");
+  ASSERT_EQ(::chown((folder / "out").c_str(), 1234, 2345), 0);
+  ASSERT_EQ(::chmod((folder / "out").c_str(), 0640), 0);
+  auto file = OutputFile::create(folder / "out");
+  ASSERT_OK(file);
+  ASSERT_OK(file->commit());
+  struct stat status {};
+  ASSERT_EQ(::stat((folder / "out").c_str(), &status), 0);
+  EXPECT_EQ(status.st_uid, 1234U);
+  EXPECT_EQ(status.st_gid, 2345U);
+  EXPECT_EQ(status.st_mode & 07777U, 0640U);
+}
+
+TEST(OutputFile, GivesItsGroupNoMoreThanEverybodyWhenTheOldGroupCannotBeKept) {
+  if (::geteuid() != 0) GTEST_SKIP() << "only root makes files of two other users";
+  const TempFolder folder;
+  write_file(folder / "out", "old");
+  ASSERT_EQ(::chmod(folder.path().c_str(), 0777), 0);
+  ASSERT_EQ(::chown((folder / "out").c_str(), 1234, 2345), 0);
+  ASSERT_EQ(::chmod((folder / "out").c_str(), 0676), 0);
+  const pid_t pid = ::fork();
+  if (pid == 0) {
+    // A stranger who may write the file and its folder: the new file is theirs, and of their group.
+    if (::setgid(3456) != 0 || ::setuid(3456) != 0) ::_exit(2);
+    auto file = OutputFile::create(folder / "out");
+    ::_exit(file && file->commit() ? 0 : 1);
+  }
+  int status = 0;
+  ASSERT_EQ(::waitpid(pid, &status, 0), pid);
+  ASSERT_EQ(status, 0);
+  struct stat found {};
+  ASSERT_EQ(::stat((folder / "out").c_str(), &found), 0);
+  EXPECT_EQ(found.st_gid, 3456U);
+  EXPECT_EQ(found.st_mode & 07777U, 0666U);
+}
+
 TEST(OutputFile, ReplacesTheTargetOfASymbolicLink) {
   const TempFolder folder;
   write_file(folder / "target", "old");
