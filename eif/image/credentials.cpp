@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "eif/image/credentials.h"
 
-#include <openssl/evp.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -11,6 +10,7 @@
 #include "eif/image/source.h"
 #include "nitro/bytes.h"
 #include "nitro/fd.h"
+#include "nitro/http.h"
 
 namespace nitro::image {
 
@@ -54,7 +54,7 @@ Result<std::optional<Credentials>> login_of_entry(const Json& entry, std::string
   Credentials credentials;
   credentials.identity_token = text_at(entry, "identitytoken");
   if (const auto encoded = text_at(entry, "auth"); !encoded.empty()) {
-    const auto decoded = from_base64(encoded);
+    const auto decoded = http::from_base64(encoded);
     const auto colon = decoded ? decoded->find(':') : std::string::npos;
     if (colon == std::string::npos) {
       return fail(ErrorCode::kDockerImagePull,
@@ -78,30 +78,6 @@ std::string helper_for(const Json& config, std::string_view host) {
 }
 
 }  // namespace
-
-std::string to_base64(std::string_view text) {
-  std::string encoded(4 * ((text.size() + 2) / 3) + 1, '\0');
-  // unsigned char may alias any object.
-  const int size = EVP_EncodeBlock(reinterpret_cast<unsigned char*>(encoded.data()),
-                                   reinterpret_cast<const unsigned char*>(text.data()), static_cast<int>(text.size()));
-  encoded.resize(static_cast<std::size_t>(size));
-  return encoded;
-}
-
-std::optional<std::string> from_base64(std::string_view text) {
-  const auto padding = text.ends_with("==") ? 2U : text.ends_with("=") ? 1U : 0U;
-  // OpenSSL is lenient with padding in the middle.
-  const bool odd = text.substr(0, text.size() - padding).find('=') != std::string_view::npos;
-  if (text.size() % 4 != 0 || odd || text.size() > (std::size_t{1} << 20)) return std::nullopt;
-  std::string decoded(text.size() / 4 * 3, '\0');
-  // unsigned char may alias any object.
-  const int size = EVP_DecodeBlock(reinterpret_cast<unsigned char*>(decoded.data()),
-                                   reinterpret_cast<const unsigned char*>(text.data()), static_cast<int>(text.size()));
-  if (size < 0) return std::nullopt;
-  // It counts the bytes that the padding stands for.
-  decoded.resize(static_cast<std::size_t>(size) - padding);
-  return decoded;
-}
 
 std::string_view registry_host(std::string_view key) {
   for (const std::string_view scheme : {"https://", "http://"}) {

@@ -46,8 +46,4 @@ Result<StoredLogin> login_in(std::string_view config, std::string_view host, std
 /// own.
 [[nodiscard]] std::string registry_key(std::string_view host);
 
-[[nodiscard]] std::string to_base64(std::string_view text);
-/// Nothing when `text` is no base64.
-[[nodiscard]] std::optional<std::string> from_base64(std::string_view text);
-
 }  // namespace nitro::image

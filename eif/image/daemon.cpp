@@ -51,7 +51,7 @@ std::string progress_line(const nlohmann::ordered_json& step) {
 
 // JSON in a header: base64 in the alphabet of URLs.
 std::string header_value(const nlohmann::ordered_json& json) {
-  auto text = to_base64(json.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace));
+  auto text = http::to_base64(json.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace));
   for (char& c : text) c = c == '+' ? '-' : c == '/' ? '_' : c;
   return text;
 }

@@ -6,6 +6,7 @@
 
 #include "eif/image/source.h"
 #include "nitro/bytes.h"
+#include "nitro/http.h"
 
 namespace nitro::image {
 
@@ -85,7 +86,7 @@ std::vector<Challenge> parse_challenges(std::string_view header) {
 }
 
 std::string basic_authorization(const Credentials& credentials) {
-  return "Authorization: Basic " + to_base64(credentials.user + ":" + credentials.password);
+  return "Authorization: Basic " + http::to_base64(credentials.user + ":" + credentials.password);
 }
 
 std::string registry_reason(const http::Response& response) {

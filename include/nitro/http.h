@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <functional>
 #include <map>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -12,6 +13,7 @@
 #include "nitro/byte_sink.h"
 #include "nitro/error.h"
 #include "nitro/result.h"
+#include "nitro/secret.h"
 
 namespace nitro::http {
 
@@ -26,8 +28,17 @@ struct Response {
   [[nodiscard]] bool success() const { return status >= 200 && status < 300; }
 };
 
+/// How AWS knows who asks: Signature Version 4 over the method, the URL, all headers and the body.
+struct AwsSignature {
+  std::string region;   ///< "eu-central-1"
+  std::string service;  ///< "kms"
+  std::string access_key_id;
+  Secret secret_access_key;  ///< never sent
+  Secret session_token;      ///< of temporary credentials; empty: there is none
+};
+
 struct Request {
-  std::string method = "GET";        ///< "GET", "POST", "DELETE"
+  std::string method = "GET";        ///< "GET", "POST", "PUT", "DELETE"
   std::string url;                   ///< http:// or https://
   std::string unix_socket;           ///< path of the socket to speak through; empty: the network
   std::vector<std::string> headers;  ///< "Name: value"
@@ -36,11 +47,14 @@ struct Request {
   ByteSink sink;                     ///< takes the body of a success (2xx); without one it is kept, up to kMaxKeptBody
   /// Is shown status and headers of a success before the sink gets its first byte.
   std::function<Result<void>(const Response& head)> on_success;
-  bool follow_redirects = false;  ///< authorisation is not sent on to another host
-  bool insecure_http = true;      ///< whether http:// is allowed at all, also after a redirect
+  bool follow_redirects = false;              ///< authorisation is not sent on to another host
+  bool insecure_http = true;                  ///< whether http:// is allowed at all, also after a redirect
+  bool direct = false;                        ///< to the host itself, whatever http_proxy and its like say
+  std::optional<AwsSignature> aws_signature;  ///< signs the request; `body` only, not `upload`
   int connect_timeout_seconds = 10;
   /// Fail when nothing moves for so long; 0: wait, as building an image may be silent for long.
   int stall_timeout_seconds = 0;
+  int total_timeout_seconds = 0;  ///< fail when the answer is not complete by then; 0: wait
   /// With what the server's certificate is checked, alone; empty: the system's authorities, or those that SSL_CERT_FILE
   /// and SSL_CERT_DIR name.
   std::string ca_file;
@@ -57,7 +71,19 @@ inline constexpr std::size_t kMaxKeptBody = std::size_t{8} << 20;
 /// is no answer, it breaks off, or is longer than kMaxKeptBody; those of the sink and of the source of the body.
 Result<Response> send(const Request& request);
 
+/// The parts of a URL that say whom a request goes to, as send() understands them.
+struct Peer {
+  std::string scheme;  ///< "http", "https"
+  std::string host;    ///< a name or an IPv4 address in its usual form; an IPv6 address without brackets
+};
+/// Nothing when `url` is not one.
+[[nodiscard]] std::optional<Peer> peer_of(const std::string& url);
+
 /// `text` as a part of a URL's query: everything but letters, digits and "-._~" as %XX.
 [[nodiscard]] std::string url_encoded(std::string_view text);
+
+[[nodiscard]] std::string to_base64(std::string_view text);
+/// Nothing when `text` is no base64.
+[[nodiscard]] std::optional<std::string> from_base64(std::string_view text);
 
 }  // namespace nitro::http

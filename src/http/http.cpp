@@ -24,6 +24,12 @@ namespace {
 struct FreeHandle {
   void operator()(CURL* handle) const { curl_easy_cleanup(handle); }
 };
+struct FreeUrl {
+  void operator()(CURLU* url) const { curl_url_cleanup(url); }
+};
+struct FreeText {
+  void operator()(char* text) const { curl_free(text); }
+};
 struct FreeList {
   void operator()(curl_slist* list) const { curl_slist_free_all(list); }
 };
@@ -121,6 +127,21 @@ Result<void> choose_authorities(CURL* curl, const Request& request) {
 
 }  // namespace
 
+std::optional<Peer> peer_of(const std::string& url) {
+  const std::unique_ptr<CURLU, FreeUrl> parsed(curl_url());
+  if (!parsed) throw std::bad_alloc();
+  if (curl_url_set(parsed.get(), CURLUPART_URL, url.c_str(), 0) != CURLUE_OK) return std::nullopt;
+  const auto part = [&parsed](CURLUPart which) {
+    char* text = nullptr;
+    curl_url_get(parsed.get(), which, &text, 0);
+    const std::unique_ptr<char, FreeText> owner(text);
+    return std::string(text != nullptr ? text : "");
+  };
+  Peer peer{part(CURLUPART_SCHEME), part(CURLUPART_HOST)};
+  if (peer.host.starts_with('[') && peer.host.ends_with(']')) peer.host = peer.host.substr(1, peer.host.size() - 2);
+  return peer;
+}
+
 std::string url_encoded(std::string_view text) {
   std::string encoded;
   for (const char c : text) {
@@ -151,9 +172,13 @@ Result<Response> send(const Request& request) {
     (void)headers.release();
     headers.reset(longer);
   };
+  // Only headers that are sent: libcurl 7.88 signs a header that is switched off ("Expect:") like any other, and AWS
+  // then finds another signature.
   for (const auto& line : request.headers) add_header(line);
-  add_header("Expect:");                                         // engines need not be asked before an upload
-  if (request.upload) add_header("Transfer-Encoding: chunked");  // its size is not known before its end
+  if (request.upload) {
+    add_header("Expect:");                     // engines need not be asked before an upload
+    add_header("Transfer-Encoding: chunked");  // its size is not known before its end
+  }
 
   curl_easy_setopt(curl, CURLOPT_URL, request.url.c_str());
   curl_easy_setopt(curl, CURLOPT_ERRORBUFFER, reason.data());
@@ -168,15 +193,15 @@ Result<Response> send(const Request& request) {
     curl_easy_setopt(curl, CURLOPT_LOW_SPEED_LIMIT, 1L);
     curl_easy_setopt(curl, CURLOPT_LOW_SPEED_TIME, static_cast<long>(request.stall_timeout_seconds));
   }
+  curl_easy_setopt(curl, CURLOPT_TIMEOUT, static_cast<long>(request.total_timeout_seconds));
   curl_easy_setopt(curl, CURLOPT_BUFFERSIZE, 256L << 10);
   curl_easy_setopt(curl, CURLOPT_HEADERFUNCTION, on_header);
   curl_easy_setopt(curl, CURLOPT_HEADERDATA, &exchange);
   curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, on_body);
   curl_easy_setopt(curl, CURLOPT_WRITEDATA, &exchange);
-  if (!request.unix_socket.empty()) {
-    curl_easy_setopt(curl, CURLOPT_UNIX_SOCKET_PATH, request.unix_socket.c_str());
-    curl_easy_setopt(curl, CURLOPT_PROXY, "");  // whatever http_proxy says
-  }
+  if (!request.unix_socket.empty()) curl_easy_setopt(curl, CURLOPT_UNIX_SOCKET_PATH, request.unix_socket.c_str());
+  // Whatever http_proxy says.
+  if (request.direct || !request.unix_socket.empty()) curl_easy_setopt(curl, CURLOPT_PROXY, "");
   NITRO_CHECK(choose_authorities(curl, request));
   if (!request.client_certificate_file.empty()) {
     curl_easy_setopt(curl, CURLOPT_SSLCERT, request.client_certificate_file.c_str());
@@ -193,6 +218,14 @@ Result<Response> send(const Request& request) {
     }
   } else if (request.method != "GET") {
     curl_easy_setopt(curl, CURLOPT_CUSTOMREQUEST, request.method.c_str());
+  }
+  if (const auto& aws = request.aws_signature) {
+    const std::string scope = "aws:amz:" + aws->region + ":" + aws->service;
+    curl_easy_setopt(curl, CURLOPT_AWS_SIGV4, scope.c_str());
+    curl_easy_setopt(curl, CURLOPT_USERNAME, aws->access_key_id.c_str());
+    curl_easy_setopt(curl, CURLOPT_PASSWORD, aws->secret_access_key.text().c_str());
+    // A header like the others, so that it is signed with them.
+    if (!aws->session_token.empty()) add_header(Secret("X-Amz-Security-Token: " + aws->session_token.text()).text());
   }
   curl_easy_setopt(curl, CURLOPT_HTTPHEADER, headers.get());
 

@@ -7,6 +7,7 @@
 #include "eif/image/digest.h"
 #include "eif/image/docker_config.h"
 #include "nitro/bytes.h"
+#include "nitro/http.h"
 #include "temp_folder.h"
 #include "tests/unit/image/layer_maker.h"
 
@@ -28,7 +29,7 @@ std::string user_at(const std::string& config, std::string_view host, std::strin
 }
 
 std::string entry(const std::string& key, const std::string& login) {
-  return "\"" + key + R"(":{"auth":")" + to_base64(login) + R"("})";
+  return "\"" + key + R"(":{"auth":")" + http::to_base64(login) + R"("})";
 }
 
 TEST(Credentials, AreFoundUnderEverySpellingOfTheHost) {
@@ -61,7 +62,8 @@ TEST(Credentials, ThatAreDamagedAreRefused) {
 }
 
 TEST(Credentials, MayBeAnIdentityToken) {
-  const std::string config = R"({"auths":{"a.b":{"auth":")" + to_base64("00000000:") + R"(","identitytoken":"T"}}})";
+  const std::string config =
+      R"({"auths":{"a.b":{"auth":")" + http::to_base64("00000000:") + R"(","identitytoken":"T"}}})";
   const auto login = login_in(config, "a.b", "x", no_helper);
   ASSERT_OK(login);
   ASSERT_TRUE(login->credentials);
@@ -233,9 +235,9 @@ TEST_F(DockerFolder, ListsTheRegistriesThatHaveLogins) {
 
 TEST(Base64, GoesBothWays) {
   for (const std::string text : {"", "a", "ab", "abc", "abcd", "\xff\x00\x01"})
-    EXPECT_EQ(from_base64(to_base64(text)), text);
-  EXPECT_FALSE(from_base64("abc"));
-  EXPECT_FALSE(from_base64("a=bc"));
+    EXPECT_EQ(http::from_base64(http::to_base64(text)), text);
+  EXPECT_FALSE(http::from_base64("abc"));
+  EXPECT_FALSE(http::from_base64("a=bc"));
 }
 
 }  // namespace
