@@ -11,6 +11,9 @@
 #include <array>
 #include <limits>
 
+#include "nitro/bytes.h"
+#include "nitro/fd.h"
+
 namespace nitro::eif {
 namespace {
 
@@ -18,6 +21,9 @@ struct FreeBio {
   void operator()(BIO* bio) const { BIO_free(bio); }
 };
 using Bio = std::unique_ptr<BIO, FreeBio>;
+
+// Certificates have a few KiB; a chain may follow.
+constexpr std::size_t kMaxPemBytes = std::size_t{1} << 18;
 
 std::string object_name(const ASN1_OBJECT* object) {
   std::array<char, 128> text{};
@@ -71,6 +77,44 @@ std::string hex_with_colons(const ASN1_BIT_STRING* bits) {
 }
 
 }  // namespace
+
+Result<SigningCertificate> read_signing_certificate(const std::string& path, std::time_t now) {
+  auto pem = read_text_file(path, kMaxPemBytes);
+  if (!pem) return Failure(std::move(pem).error().as(ErrorCode::kSigning));
+  auto certificate = Certificate::parse(*pem, ErrorCode::kSigning);
+  if (!certificate) return fail_within(quote(path), std::move(certificate).error());
+  Key public_key = certificate->public_key();
+  if (!curve_rules(public_key.get())) {
+    return fail(
+        ErrorCode::kSigning,
+        fmt::format("the certificate {} is of another kind of key than an elliptic curve key on P-256, P-384 or "
+                    "P-521; make one for such a key",
+                    quote(path)));
+  }
+  switch (certificate->validity(now)) {
+    case CertificateValidity::kValid:
+      break;
+    case CertificateValidity::kNotYetValid:
+      return fail(
+          ErrorCode::kSigning,
+          fmt::format("the certificate {} is valid only from {} on; check the clock, or use another certificate",
+                      quote(path), certificate->info().not_before));
+    case CertificateValidity::kExpired:
+      return fail(ErrorCode::kSigning, fmt::format("the certificate {} has expired on {}; make a new one for the key",
+                                                   quote(path), certificate->info().not_after));
+  }
+  return SigningCertificate{path, *std::move(pem), std::move(public_key)};
+}
+
+Result<void> require_certificate_of(const SigningCertificate& certificate, const EVP_PKEY* key,
+                                    std::string_view key_name) {
+  const bool same = EVP_PKEY_eq(key, certificate.public_key.get()) == 1;
+  ERR_clear_error();
+  if (same) return {};
+  return fail(ErrorCode::kSigning,
+              fmt::format("the certificate {} does not belong to the private key {}; give the two that belong together",
+                          quote(certificate.path), quote(key_name)));
+}
 
 std::string openssl_reason() {
   const unsigned long code = ERR_get_error();

@@ -53,6 +53,19 @@ class Certificate {
   std::unique_ptr<X509, Free> certificate_;
 };
 
+/// A certificate that is to sign an image: of a key on P-256, P-384 or P-521, and valid now.
+struct SigningCertificate {
+  std::string path;  ///< for messages
+  std::string pem;   ///< the file's text, as it goes into the image
+  Key public_key;
+};
+/// Errors: kSigning, whatever is wrong with the file or the certificate in it.
+Result<SigningCertificate> read_signing_certificate(const std::string& path, std::time_t now);
+/// An image signed with one key and another's certificate could never be verified. `key_name` is for the message.
+/// Errors: kSigning when they do not belong together.
+Result<void> require_certificate_of(const SigningCertificate& certificate, const EVP_PKEY* key,
+                                    std::string_view key_name);
+
 /// The oldest reason that OpenSSL has noted on this thread, for messages; all are forgotten.
 [[nodiscard]] std::string openssl_reason();
 

@@ -3,7 +3,6 @@
 
 #include <fmt/format.h>
 #include <openssl/bio.h>
-#include <openssl/crypto.h>
 #include <openssl/err.h>
 #include <openssl/pem.h>
 
@@ -17,6 +16,7 @@
 #include "nitro/bytes.h"
 #include "nitro/fd.h"
 #include "nitro/output_file.h"
+#include "nitro/secret.h"
 
 namespace nitro::eif {
 namespace {
@@ -26,18 +26,6 @@ constexpr std::size_t kMaxPemBytes = std::size_t{1} << 18;
 Failure refuse(std::string message) {
   return fail(ErrorCode::kSigning, std::move(message));
 }
-
-// Overwrites a text that held a private key, however the function is left.
-class Wipe {
- public:
-  explicit Wipe(std::string& text) : text_(text) {}
-  Wipe(const Wipe&) = delete;
-  Wipe& operator=(const Wipe&) = delete;
-  ~Wipe() { OPENSSL_cleanse(text_.data(), text_.size()); }
-
- private:
-  std::string& text_;
-};
 
 class PemSigner : public Signer {
  public:
@@ -71,17 +59,27 @@ class PemSigner : public Signer {
 };
 
 Result<Key> read_private_key(const std::string& path) {
-  NITRO_TRY(std::string pem, read_text_file(path, kMaxPemBytes));
-  const Wipe wipe(pem);
-  const std::unique_ptr<BIO, decltype(&BIO_free)> bio(BIO_new_mem_buf(pem.data(), static_cast<int>(pem.size())),
-                                                      BIO_free);
+  auto text = read_text_file(path, kMaxPemBytes);
+  if (!text) return Failure(std::move(text).error().as(ErrorCode::kSigning));
+  const Secret pem(*std::move(text));
+  const std::unique_ptr<BIO, decltype(&BIO_free)> bio(
+      BIO_new_mem_buf(pem.text().data(), static_cast<int>(pem.text().size())), BIO_free);
   // Asking for a password on the terminal would stop every script; an encrypted key is an error instead.
-  const auto no_password = [](char*, int, int, void*) { return -1; };
-  Key key(bio ? PEM_read_bio_PrivateKey(bio.get(), nullptr, no_password, nullptr) : nullptr);
+  bool encrypted = false;
+  const auto no_password = [](char*, int, int, void* asked) {
+    *static_cast<bool*>(asked) = true;
+    return -1;
+  };
+  Key key(bio ? PEM_read_bio_PrivateKey(bio.get(), nullptr, no_password, &encrypted) : nullptr);
+  if (!key && encrypted) {
+    ERR_clear_error();
+    return refuse(fmt::format(
+        "the private key {} is encrypted; give a key without a password, for instance as `openssl pkey` writes it",
+        quote(path)));
+  }
   if (!key) {
-    return refuse(
-        fmt::format("the private key {} cannot be read ({}); it must be an unencrypted elliptic curve key in PEM form",
-                    quote(path), openssl_reason()));
+    return refuse(fmt::format("the private key {} cannot be read ({}); it must be an elliptic curve key in PEM form",
+                              quote(path), openssl_reason()));
   }
   ERR_clear_error();
   return key;
@@ -91,12 +89,6 @@ Result<Key> read_private_key(const std::string& path) {
 
 Result<std::unique_ptr<Signer>> load_signer(const std::string& key_path, const std::string& certificate_path,
                                             std::time_t now) {
-  if (key_path.starts_with("arn:")) {
-    return refuse(
-        fmt::format("the private key {} is in AWS KMS, which this program does not ask; give the path of a key in "
-                    "PEM form",
-                    quote(key_path)));
-  }
   NITRO_TRY(Key key, read_private_key(key_path));
   if (!curve_rules(key.get())) {
     return refuse(
@@ -104,29 +96,9 @@ Result<std::unique_ptr<Signer>> load_signer(const std::string& key_path, const s
                     "make one, for instance with `openssl ecparam -name secp384r1 -genkey -noout`",
                     quote(key_path)));
   }
-  NITRO_TRY(std::string pem, read_text_file(certificate_path, kMaxPemBytes));
-  auto certificate = Certificate::parse(pem, ErrorCode::kSigning);
-  if (!certificate) return fail_within(quote(certificate_path), std::move(certificate).error());
-  const Key public_key = certificate->public_key();
-  const bool same = public_key && EVP_PKEY_eq(key.get(), public_key.get()) == 1;
-  ERR_clear_error();
-  if (!same) {
-    return refuse(
-        fmt::format("the certificate {} does not belong to the private key {}; give the two that were made together",
-                    quote(certificate_path), quote(key_path)));
-  }
-  switch (certificate->validity(now)) {
-    case CertificateValidity::kValid:
-      break;
-    case CertificateValidity::kNotYetValid:
-      return refuse(
-          fmt::format("the certificate {} is valid only from {} on; check the clock, or use another certificate",
-                      quote(certificate_path), certificate->info().not_before));
-    case CertificateValidity::kExpired:
-      return refuse(fmt::format("the certificate {} has expired on {}; make a new one for the key",
-                                quote(certificate_path), certificate->info().not_after));
-  }
-  return std::unique_ptr<Signer>(std::make_unique<PemSigner>(std::move(key), std::move(pem)));
+  NITRO_TRY(auto certificate, read_signing_certificate(certificate_path, now));
+  NITRO_CHECK(require_certificate_of(certificate, key.get(), key_path));
+  return std::unique_ptr<Signer>(std::make_unique<PemSigner>(std::move(key), std::move(certificate.pem)));
 }
 
 Result<std::vector<std::byte>> make_signature_section(const Signer& signer, const Pcr& pcr0) {

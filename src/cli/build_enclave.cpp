@@ -99,12 +99,20 @@ Result<Blobs> open_blobs(const Platform& platform) {
   return blobs;
 }
 
-Result<std::unique_ptr<eif::Signer>> load_signer(const BuildEnclaveOptions& options) {
+// What keeps an image from being signed while it is built has the code of building in the AWS tools; kSigning is that
+// of sign-eif.
+Error as_building(Error error) {
+  return error.code() == ErrorCode::kSigning ? std::move(error).as(ErrorCode::kEifBuilding) : error;
+}
+
+Result<std::unique_ptr<eif::Signer>> open_signer(const BuildEnclaveOptions& options) {
   if (options.signing_certificate.has_value() != options.private_key.has_value()) {
     return fail(ErrorCode::kEifBuilding, "signing takes both a certificate and a private key; one of them is missing");
   }
   if (!options.private_key) return std::unique_ptr<eif::Signer>();
-  return eif::load_signer(*options.private_key, *options.signing_certificate);
+  auto signer = eif::load_signer(*options.private_key, *options.signing_certificate);
+  if (!signer) return Failure(as_building(std::move(signer).error()));
+  return signer;
 }
 
 bool is_reproducible(const BuildEnclaveOptions& options) {
@@ -202,7 +210,7 @@ Result<void> build_enclave(const BuildEnclaveOptions& options) {
   NITRO_TRY(const auto reference, image::parse_reference(options.docker_uri));
   NITRO_TRY(auto output, OutputFile::create(options.output_file));
   NITRO_TRY(const auto blobs, open_blobs(platform));
-  NITRO_TRY(const auto signer, load_signer(options));
+  NITRO_TRY(const auto signer, open_signer(options));
 
   Progress progress;
   const auto listener = [&progress](std::string_view line) { progress.show(line); };
@@ -218,7 +226,9 @@ Result<void> build_enclave(const BuildEnclaveOptions& options) {
   NITRO_TRY(const auto metadata, make_metadata(options, blobs, reference, *loaded));
 
   auto written = write_image(output.fd(), platform, blobs, metadata, signer.get(), *loaded, progress);
-  if (!written) return fail_within("building the enclave image from " + quote(name), std::move(written).error());
+  if (!written) {
+    return fail_within("building the enclave image from " + quote(name), as_building(std::move(written).error()));
+  }
   progress.show("Saving " + options.output_file);
   NITRO_CHECK(output.commit());
   progress.show("");

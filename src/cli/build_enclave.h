@@ -30,7 +30,7 @@ struct BuildEnclaveOptions {
 /// engine knows of the image, and what differs between machines, is left out of the metadata then.
 ///
 /// Errors: kFileOperation for the command line blob and the output; kDockerImagePull and kDockerImageBuild when there
-/// is no container image; kEifBuilding and kSigning for everything that is wrong with the parts.
+/// is no container image; kEifBuilding for everything that is wrong with the parts, key and certificate among them.
 Result<void> build_enclave(const BuildEnclaveOptions& options);
 
 }  // namespace nitro::cli

@@ -69,13 +69,13 @@ class Signer {
   /// PEM, as it goes into the image.
   [[nodiscard]] virtual const std::string& certificate_pem() const = 0;
   /// An ECDSA signature (DER, ECDSA-Sig-Value) over `digest`: SHA-256 for P-256 keys, SHA-384 for P-384, SHA-512 for
-  /// P-521. Errors: kSigning.
+  /// P-521, as the key of the certificate is. Errors: kSigning.
   virtual Result<std::vector<std::byte>> sign_digest(std::span<const std::byte> digest) const = 0;
 };
 
-/// A signer with a private key (PEM, elliptic curve P-256, P-384 or P-521, not encrypted) in a file.
-/// Errors: kFileOperation for a file that cannot be read; kSigning for a key in AWS KMS (an ARN), another kind of key,
-/// a certificate that is not of this key or that is not valid at `now`.
+/// A signer with a private key in a file: PEM, an elliptic curve key on P-256, P-384 or P-521, not encrypted. A key
+/// that is elsewhere, as in a key service, takes another Signer. Errors: kSigning for a file that cannot be read,
+/// another kind of key, a certificate that is not of this key or that is not valid at `now`.
 Result<std::unique_ptr<Signer>> load_signer(const std::string& key_path, const std::string& certificate_path,
                                             std::time_t now = std::time(nullptr));
 

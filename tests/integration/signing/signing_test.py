@@ -1,0 +1,144 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Signing with keys in files, through the programs as users have them: what is refused, and what signing leaves as it is. The keys and
+certificates are made with the openssl command."""
+import os
+import pathlib
+import shutil
+import signal
+import stat
+import subprocess
+import tempfile
+import time
+import unittest
+
+from signing import GOLDEN, IMAGE, SIGNATURE_SECTION, SigningTest, sections  # first: it makes enclave.py known
+from enclave import skip
+
+CURVES = ("prime256v1", "secp384r1", "secp521r1")
+PAST, SOON, FAR = "20000101000000Z", "20010101000000Z", "21000101000000Z"
+
+
+def openssl(*arguments, folder):
+    subprocess.run(["openssl", *arguments], cwd=folder, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
+class Keys:
+    """NAME.key and NAME.pem in a folder."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        for curve in CURVES:
+            openssl("ecparam", "-name", curve, "-genkey", "-noout", "-out", f"{curve}.key", folder=folder)
+            self.certify(curve, curve)
+        openssl("genrsa", "-out", "rsa.key", "2048", folder=folder)
+        self.certify("rsa", "rsa")
+        openssl("ecparam", "-name", "secp256k1", "-genkey", "-noout", "-out", "secp256k1.key", folder=folder)
+        openssl("ec", "-aes128", "-passout", "pass:secret-pass-phrase", "-in", "secp384r1.key", "-out", "encrypted.key", folder=folder)
+        openssl("pkcs8", "-topk8", "-passout", "pass:secret-pass-phrase", "-in", "secp384r1.key", "-out", "encrypted8.key", folder=folder)
+        self.certify("expired", "secp384r1", "-startdate", PAST, "-enddate", SOON)
+        self.certify("early", "secp384r1", "-startdate", FAR, "-enddate", "21010101000000Z")
+
+    def certify(self, name, key, *dates):
+        """openssl ca, as it is the one command of OpenSSL 3.0 that sets both dates."""
+        pathlib.Path(self.folder, "index").write_text("")
+        pathlib.Path(self.folder, "ca.cnf").write_text(
+            "[ca]\ndefault_ca=a\n[a]\ndatabase=index\nnew_certs_dir=.\nrand_serial=yes\ndefault_md=sha256\ndefault_days=9\npolicy=p\n"
+            "[p]\ncommonName=supplied\n")
+        openssl("req", "-new", "-key", f"{key}.key", "-subj", "/CN=test", "-out", "request", folder=self.folder)
+        openssl("ca", "-batch", "-config", "ca.cnf", "-selfsign", "-keyfile", f"{key}.key", "-in", "request", "-out", f"{name}.pem",
+                "-notext", *dates, folder=self.folder)
+
+    def path(self, name):
+        return f"{self.folder}/{name}"
+
+
+class SigningWithFiles(SigningTest):
+    @classmethod
+    def setUpClass(cls):
+        folder = tempfile.mkdtemp(prefix="nitro-signing-keys-")
+        cls.addClassCleanup(shutil.rmtree, folder)
+        cls.keys = Keys(folder)
+
+    def secrets(self):
+        return ["secret-pass-phrase"]
+
+    def key(self, name):
+        return self.keys.path(f"{name}.key")
+
+    def certificate(self, name):
+        return self.keys.path(f"{name}.pem")
+
+    def test_a_key_on_each_curve_signs_with_every_program(self):
+        for curve in CURVES:
+            for program in ("sign-eif", "build-enclave", "eif_build"):
+                with self.subTest(curve=curve, program=program):
+                    self.assert_signs(program, self.key(curve), self.certificate(curve))
+
+    def test_what_cannot_sign_is_refused_and_nothing_is_written(self):
+        p384, file = self.certificate("secp384r1"), self.key("secp384r1")
+        self.assert_refuses(self.key("rsa"), self.certificate("rsa"), "another kind than an elliptic curve key")
+        self.assert_refuses(self.key("secp256k1"), p384, "another kind than an elliptic curve key")
+        self.assert_refuses(self.key("encrypted"), p384, "is encrypted")
+        self.assert_refuses(self.key("encrypted8"), p384, "is encrypted")
+        self.assert_refuses(file, self.certificate("prime256v1"), "does not belong to the private key")
+        self.assert_refuses(file, self.certificate("rsa"), "of another kind of key")
+        self.assert_refuses(file, self.certificate("expired"), "has expired on Jan  1 00:00:00 2001 GMT")
+        self.assert_refuses(file, self.certificate("early"), "is valid only from Jan  1 00:00:00 2100 GMT on")
+        self.assert_refuses(self.keys.path("missing"), p384, "No such file or directory")
+        self.assert_refuses(file, self.keys.path("missing"), "No such file or directory")
+        self.assert_refuses(p384, p384, "must be an elliptic curve key in PEM form")
+        self.assert_refuses(file, file, "must be an X.509 certificate in PEM form")
+
+    def test_a_new_signature_replaces_the_old_and_nothing_else(self):
+        unsigned = sections(IMAGE)
+        for curve in CURVES:
+            self.assert_signs("sign-eif", self.key(curve), self.certificate(curve))
+            for again in CURVES:
+                result = self.run_program("sign-eif", self.key(again), self.certificate(again))
+                self.assertEqual(result.status, 0, result)
+                found = sections(self.output)
+                self.assertEqual(found[:-1], unsigned)
+                self.assertEqual(found[-1][0], SIGNATURE_SECTION)
+                self.assertTrue(self.describe()["SignatureCheck"])
+
+    def test_the_file_keeps_its_permissions_its_owner_and_the_link_to_it(self):
+        shutil.copyfile(IMAGE, self.output)
+        os.chmod(self.output, 0o640)
+        owner = (1234, 2345) if os.geteuid() == 0 else (os.geteuid(), os.getegid())
+        os.chown(self.output, *owner)
+        link = f"{self.folder}/link.eif"
+        os.symlink(self.output, link)
+        target, self.output = self.output, link
+        result = self.run_program("sign-eif", self.key("secp384r1"), self.certificate("secp384r1"))
+        self.assertEqual(result.status, 0, result)
+        self.assertTrue(os.path.islink(link))
+        found = os.lstat(target)
+        self.assertEqual((stat.S_IMODE(found.st_mode), found.st_uid, found.st_gid), (0o640, *owner))
+        self.assertTrue(self.describe(target)["SignatureCheck"])
+
+    def test_a_signal_leaves_the_old_file_and_nothing_beside_it(self):
+        """The image is large enough that the signal arrives while it is copied."""
+        big = f"{self.folder}/ramdisk"
+        with open(big, "wb") as file:
+            file.truncate(256 << 20)
+        blobs = GOLDEN / "blobs"
+        subprocess.run([os.environ["EIF_BUILD"], "--kernel", blobs / "bzImage", "--cmdline", "quiet", "--ramdisk", big, "--output", self.output],
+                       check=True, stdout=subprocess.DEVNULL, env=self.environment)
+        os.remove(big)
+        before = os.stat(self.output)
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
+            process = subprocess.Popen([os.environ["NITRO_CLI"], "sign-eif", "--eif-path", self.output, "--private-key",
+                                        self.key("secp384r1"), "--signing-certificate", self.certificate("secp384r1")],
+                                       stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=self.environment)
+            time.sleep(0.1)
+            process.send_signal(number)
+            self.assertEqual(process.wait(), -number, "it had ended before the signal")
+            self.assertEqual(os.listdir(f"{self.folder}/output"), ["image.eif"])
+            after = os.stat(self.output)
+            self.assertEqual((before.st_ino, before.st_mtime_ns), (after.st_ino, after.st_mtime_ns))
+
+
+if __name__ == "__main__":
+    if shutil.which("openssl") is None:
+        skip("the openssl command is not there")
+    unittest.main()
