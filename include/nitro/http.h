@@ -79,7 +79,8 @@ struct Peer {
 /// Nothing when `url` is not one.
 [[nodiscard]] std::optional<Peer> peer_of(const std::string& url);
 
-/// `text` as a part of a URL's query: everything but letters, digits and "-._~" as %XX.
+/// `text` as a part of a URL's query: everything but letters, digits and "-._~" as %XX, in
+/// capitals (RFC 3986, section 2.1).
 [[nodiscard]] std::string url_encoded(std::string_view text);
 
 [[nodiscard]] std::string to_base64(std::string_view text);

@@ -2,6 +2,7 @@
 #include "nitro/http.h"
 
 #include <curl/curl.h>
+#include <fmt/format.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -150,7 +151,7 @@ std::string url_encoded(std::string_view text) {
     if (plain) {
       encoded += c;
     } else {
-      encoded += '%' + to_hex(as_bytes(std::string_view(&c, 1)));
+      encoded += fmt::format("%{:02X}", static_cast<unsigned char>(c));
     }
   }
   return encoded;

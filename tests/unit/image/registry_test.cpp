@@ -97,7 +97,7 @@ TEST(Registry, TrustsPlainHttpOnThisMachineOnly) {
 }
 
 TEST(Url, EscapesWhatQueriesMayNotHold) {
-  EXPECT_EQ(http::url_encoded("a/b:1 ü~"), "a%2fb%3a1%20%c3%bc~");
+  EXPECT_EQ(http::url_encoded("a/b:1 ü~"), "a%2Fb%3A1%20%C3%BC~");
 }
 
 }  // namespace
