@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "eif/kms/open_signer.h"
 #include "nitro/bytes.h"
 #include "nitro/eif/writer.h"
 #include "nitro/error_report.h"
@@ -67,7 +68,7 @@ void declare(CLI::App& application, Options& options) {
   auto* certificate = application.add_option("--signing-certificate", options.signing_certificate,
                                              "Specify the path to the signing certificate");
   auto* key = application.add_option("--private-key", options.private_key,
-                                     "Path to the private key of the signing certificate");
+                                     "Path to the private key of the signing certificate, or ARN of a key in AWS KMS");
   certificate->needs(key);
   key->needs(certificate);
   application.add_option("--name", options.image_name, "Name for enclave image [default: the kernel's file name]");
@@ -125,7 +126,7 @@ Result<Measurements> build(const Options& options) {
   if (options.algorithm == "sha512") writer_options.algorithm = HashAlgorithm::kSha512;
   std::unique_ptr<Signer> signer;
   if (!options.private_key.empty()) {
-    NITRO_TRY(signer, load_signer(options.private_key, options.signing_certificate));
+    NITRO_TRY(signer, kms::open_signer(options.private_key, options.signing_certificate));
     writer_options.signer = signer.get();
   }
   NITRO_TRY(const Metadata metadata, metadata_of(options));

@@ -13,6 +13,7 @@
 #include "eif/image/inspection.h"
 #include "eif/image/open.h"
 #include "eif/image/ramdisk.h"
+#include "eif/kms/open_signer.h"
 #include "nitro/bytes.h"
 #include "nitro/directories.h"
 #include "nitro/eif/writer.h"
@@ -110,7 +111,7 @@ Result<std::unique_ptr<eif::Signer>> open_signer(const BuildEnclaveOptions& opti
     return fail(ErrorCode::kEifBuilding, "signing takes both a certificate and a private key; one of them is missing");
   }
   if (!options.private_key) return std::unique_ptr<eif::Signer>();
-  auto signer = eif::load_signer(*options.private_key, *options.signing_certificate);
+  auto signer = kms::open_signer(*options.private_key, *options.signing_certificate);
   if (!signer) return Failure(as_building(std::move(signer).error()));
   return signer;
 }
@@ -253,7 +254,7 @@ void add_build_enclave(CLI::App& application, Chosen& chosen) {
   auto* certificate = command->add_option("--signing-certificate", options->signing_certificate,
                                           "Local path to developer's X509 signing certificate");
   auto* key = command->add_option("--private-key", options->private_key,
-                                  "Local path to developer's elliptic curve private key");
+                                  "Local path to developer's elliptic curve private key, or ARN of a key in AWS KMS");
   certificate->needs(key);
   key->needs(certificate);
   command->add_option("--name", options->image_name, "Name for enclave image");

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <iostream>
 
+#include "eif/kms/open_signer.h"
 #include "nitro/eif/sign.h"
 #include "src/cli/command.h"
 #include "src/cli/output.h"
@@ -18,7 +19,7 @@ Result<void> sign_eif(const Options& options) {
   if (options.eif_path.empty()) return fail(ErrorCode::kMissingArgument, "--eif-path is missing");
   if (options.private_key.empty())
     return fail(ErrorCode::kSigning, "--private-key and --signing-certificate are missing");
-  NITRO_TRY(const auto signer, eif::load_signer(options.private_key, options.signing_certificate));
+  NITRO_TRY(const auto signer, kms::open_signer(options.private_key, options.signing_certificate));
   NITRO_TRY(const auto measurements, eif::sign_image(options.eif_path, *signer));
   std::cerr << "Enclave Image successfully signed.\n";
   print_json(std::cout, build_info_json(measurements));
@@ -34,7 +35,7 @@ void add_sign_eif(CLI::App& application, Chosen& chosen) {
   auto* certificate = command->add_option("--signing-certificate", options->signing_certificate,
                                           "Local path to developer's X509 signing certificate");
   auto* key = command->add_option("--private-key", options->private_key,
-                                  "Local path to developer's elliptic curve private key");
+                                  "Local path to developer's elliptic curve private key, or ARN of a key in AWS KMS");
   certificate->needs(key);
   key->needs(certificate);
   command->callback([&chosen, options] { chosen = {"Sign EIF", [options](Context&) { return sign_eif(*options); }}; });

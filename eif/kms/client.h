@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstddef>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "eif/kms/credentials.h"
+#include "eif/kms/key_arn.h"
+#include "eif/kms/surroundings.h"
+#include "nitro/result.h"
+
+namespace nitro::kms {
+
+/// What KMS tells of a key pair.
+struct PublicKey {
+  std::string spec;            ///< "ECC_NIST_P384", "RSA_2048"
+  std::string usage;           ///< "SIGN_VERIFY", "KEY_AGREEMENT"
+  std::vector<std::byte> der;  ///< SubjectPublicKeyInfo (RFC 5280)
+};
+
+/// Asks AWS KMS about one key, over HTTPS with requests signed by the credentials that find_credentials() finds; they
+/// are looked for when they are first needed, and again when they have expired. See endpoint() and ask_service() for
+/// whom it asks and how often.
+class Client {
+ public:
+  Client(KeyArn key, Surroundings surroundings) : key_(std::move(key)), surroundings_(std::move(surroundings)) {}
+
+  /// GetPublicKey of the API. Errors: kSigning, one sentence that says what to do.
+  Result<PublicKey> public_key();
+  /// Sign of the API, for a digest: `algorithm` is "ECDSA_SHA_256", "ECDSA_SHA_384" or "ECDSA_SHA_512". The signature
+  /// is DER (ECDSA-Sig-Value). Errors: as above.
+  Result<std::vector<std::byte>> sign(std::string_view algorithm, std::span<const std::byte> digest);
+
+ private:
+  Result<nlohmann::json> call(const char* action, nlohmann::json parameters);
+
+  KeyArn key_;
+  Surroundings surroundings_;
+  std::optional<Credentials> credentials_;
+};
+
+}  // namespace nitro::kms

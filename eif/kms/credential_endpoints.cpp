@@ -1,0 +1,136 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "eif/kms/credential_endpoints.h"
+
+#include <arpa/inet.h>
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <cctype>
+#include <utility>
+
+#include "nitro/bytes.h"
+#include "nitro/fd.h"
+
+namespace nitro::kms {
+
+namespace {
+
+constexpr std::string_view kContainerHost = "http://169.254.170.2";
+// Addresses other than this machine's that container services answer at: ECS, EKS (IPv4, IPv6).
+constexpr std::array kContainerAddresses = {"169.254.170.2", "169.254.170.23", "fd00:ec2::23"};
+constexpr const char* kInstanceHost = "http://169.254.169.254";
+constexpr const char* kInstanceHostV6 = "http://[fd00:ec2::254]";
+constexpr std::size_t kMaxTokenBytes = std::size_t{1} << 16;
+
+http::Request request_to(std::string url) {
+  http::Request request;
+  request.url = std::move(url);
+  request.direct = true;  // these addresses mean something else to a proxy
+  request.connect_timeout_seconds = 1;
+  request.total_timeout_seconds = 5;
+  request.failure = ErrorCode::kSigning;
+  return request;
+}
+
+// The body of a success.
+Result<Secret> ask(const Surroundings& surroundings, const http::Request& request) {
+  auto response = surroundings.send(request);
+  if (!response) return Failure(std::move(response).error());
+  Secret body(std::move(response->body));
+  if (!response->success()) {
+    return fail(ErrorCode::kSigning, fmt::format("{} answers with status {}", quote(request.url), response->status));
+  }
+  return body;
+}
+
+bool may_have_token(const http::Peer& peer) {
+  if (peer.scheme == "https" || peer.host == "localhost") return true;
+  std::array<unsigned char, sizeof(in6_addr)> address{};
+  if (::inet_pton(AF_INET, peer.host.c_str(), address.data()) == 1 && address[0] == 127) return true;
+  if (::inet_pton(AF_INET6, peer.host.c_str(), address.data()) == 1 &&
+      std::equal(address.begin(), address.end(), in6addr_loopback.s6_addr)) {
+    return true;
+  }
+  return std::find(kContainerAddresses.begin(), kContainerAddresses.end(), peer.host) != kContainerAddresses.end();
+}
+
+// Nothing when there is none.
+Result<Secret> container_token(const Surroundings& surroundings) {
+  Secret token(surroundings.variable("AWS_CONTAINER_AUTHORIZATION_TOKEN"));
+  if (const auto path = surroundings.variable("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE"); !path.empty()) {
+    auto text = read_text_file(path, kMaxTokenBytes);
+    if (!text) return Failure(std::move(text).error().as(ErrorCode::kSigning));
+    token = Secret(*std::move(text));
+  }
+  // It becomes the line of a header, which must not end before the token does.
+  if (token.text().find_first_of("\r\n") != std::string::npos) {
+    return fail(ErrorCode::kSigning, "the token for the container's credentials has more than one line");
+  }
+  return token;
+}
+
+Result<std::string> container_url(const Surroundings& surroundings) {
+  if (const auto path = surroundings.variable("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI"); !path.empty()) {
+    return std::string(kContainerHost) + (path.starts_with('/') ? "" : "/") + path;
+  }
+  auto url = surroundings.variable("AWS_CONTAINER_CREDENTIALS_FULL_URI");
+  const auto peer = http::peer_of(url);
+  if (!peer || (peer->scheme != "https" && peer->scheme != "http") || !may_have_token(*peer)) {
+    return fail(
+        ErrorCode::kSigning,
+        fmt::format("AWS_CONTAINER_CREDENTIALS_FULL_URI is {}; it has to be an https URL, or an http URL of this "
+                    "machine or of the endpoint of ECS or EKS",
+                    quote(url)));
+  }
+  return url;
+}
+
+std::string lower(std::string text) {
+  std::transform(text.begin(), text.end(), text.begin(), [](unsigned char c) { return std::tolower(c); });
+  return text;
+}
+
+}  // namespace
+
+Result<std::optional<Credentials>> container_credentials(const Surroundings& surroundings) {
+  if (surroundings.variable("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI").empty() &&
+      surroundings.variable("AWS_CONTAINER_CREDENTIALS_FULL_URI").empty()) {
+    return std::optional<Credentials>();
+  }
+  constexpr const char* kSource = "the container's credentials";
+  NITRO_TRY(auto url, container_url(surroundings));
+  auto request = request_to(std::move(url));
+  NITRO_TRY(const auto token, container_token(surroundings));
+  if (!token.empty()) request.headers.push_back("Authorization: " + token.text());
+  auto body = ask(surroundings, request);
+  if (!body) return fail_within(kSource, std::move(body).error());
+  NITRO_TRY(auto credentials, credentials_in(*body, kSource));
+  return std::optional(std::move(credentials));
+}
+
+Result<Credentials> instance_credentials(const Surroundings& surroundings) {
+  auto host = surroundings.variable("AWS_EC2_METADATA_SERVICE_ENDPOINT");
+  if (host.empty()) {
+    const bool v6 = lower(surroundings.variable("AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE")) == "ipv6";
+    host = v6 ? kInstanceHostV6 : kInstanceHost;
+  }
+  while (host.ends_with('/')) host.pop_back();
+
+  auto request = request_to(host + "/latest/api/token");
+  request.method = "PUT";
+  request.headers = {"X-aws-ec2-metadata-token-ttl-seconds: 60"};
+  NITRO_TRY(const auto token, ask(surroundings, request));
+
+  constexpr const char* kRoles = "/latest/meta-data/iam/security-credentials/";
+  request = request_to(host + kRoles);
+  request.headers = {"X-aws-ec2-metadata-token: " + token.text()};
+  auto roles = ask(surroundings, request);
+  if (!roles) return fail_within("this EC2 instance has no role", std::move(roles).error());
+  const auto role = roles->text().substr(0, roles->text().find_first_of("\r\n"));
+  request.url = host + kRoles + http::url_encoded(role);
+  NITRO_TRY(const auto body, ask(surroundings, request));
+  return credentials_in(body, "the instance's role " + quote(role));
+}
+
+}  // namespace nitro::kms

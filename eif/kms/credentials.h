@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <ctime>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "nitro/http.h"
+#include "nitro/result.h"
+#include "nitro/secret.h"
+
+namespace nitro::kms {
+
+/// Whom AWS takes us for.
+struct Credentials {
+  std::string access_key_id;
+  Secret secret_access_key;
+  Secret session_token;                ///< empty for credentials that do not end
+  std::optional<std::time_t> expires;  ///< seconds since 1970
+  std::string source;                  ///< where they are from, for messages: "the environment"
+};
+
+/// How a request by these credentials is signed.
+[[nodiscard]] http::AwsSignature signature_of(const Credentials& credentials, std::string region, std::string service);
+
+/// Credentials as a JSON object, which is what metadata services and the programs of credential_process speak:
+/// AccessKeyId, SecretAccessKey, Token or SessionToken, Expiration (RFC 3339). Errors: kSigning; the message begins
+/// with `source` and holds nothing of `text`.
+Result<Credentials> credentials_in(const Secret& text, const std::string& source);
+
+/// `credentials`, if they are complete and can be sent. Errors: kSigning, as above.
+Result<Credentials> checked(Credentials credentials);
+
+/// RFC 3339, also with a fraction of a second, in seconds since 1970. Nothing when it is not understood.
+[[nodiscard]] std::optional<std::time_t> time_in(std::string text);
+
+}  // namespace nitro::kms

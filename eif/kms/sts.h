@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <string>
+
+#include "eif/kms/credentials.h"
+#include "eif/kms/key_arn.h"
+#include "eif/kms/surroundings.h"
+#include "nitro/result.h"
+#include "nitro/secret.h"
+
+namespace nitro::kms {
+
+/// A role that somebody else takes on.
+struct Role {
+  std::string arn;
+  std::string session_name;  ///< what the logs of AWS call us; empty: "nitro-cli"
+  std::string external_id;   ///< empty: the role asks for none
+};
+
+/// Credentials for an hour from AWS STS in the region of `key`: AssumeRole, for whom `by` stands. Errors: kSigning.
+Result<Credentials> assume_role(const Surroundings& surroundings, const KeyArn& key, const Role& role,
+                                const Credentials& by);
+/// The same for who holds `token`, of an identity provider that the role trusts (OpenID Connect).
+Result<Credentials> assume_role_with_web_identity(const Surroundings& surroundings, const KeyArn& key, const Role& role,
+                                                  const Secret& token);
+
+}  // namespace nitro::kms
