@@ -25,7 +25,7 @@ std::string reason_of(const http::Response& response) {
   if (const auto json = parse_document(response.body, "the engine's answer"); json) reason = text_at(*json, "message");
   if (reason.empty()) reason = response.body.substr(0, 500);
   while (!reason.empty() && (reason.back() == '\n' || reason.back() == '\r')) reason.pop_back();
-  return reason.empty() ? "HTTP status " + std::to_string(response.status) : reason;
+  return reason.empty() ? "HTTP status " + std::to_string(response.status) : printable(reason);
 }
 
 // {"status":"Downloading","progressDetail":{"current":3145728,"total":12582912},"id":"4f4fb700ef54"}
@@ -175,11 +175,15 @@ Result<void> Engine::listen(http::Request request, ErrorCode code, const Listene
   const auto take_line = [&] {
     if (const auto json = parse_document(line, "the engine's answer"); json) {
       if (const auto error = text_at(*json, "error"); !error.empty()) reason = error;
-      auto text = progress_line(*json);
-      while (text.ends_with('\n')) text.pop_back();
-      if (listener && !text.empty()) listener(text);
-      if (!text.empty() && !text_at(*json, "stream").empty()) {
-        printed.push_back(text.substr(0, kMaxKeptLineBytes));
+      const auto text = progress_line(*json);
+      for (std::string_view rest = text; !rest.empty();) {
+        const auto end = rest.find('\n');
+        const auto said = rest.substr(0, end);
+        rest = end == std::string_view::npos ? std::string_view() : rest.substr(end + 1);
+        if (said.empty()) continue;
+        if (listener) listener(said);
+        if (text_at(*json, "stream").empty()) continue;
+        printed.push_back(printable(said.substr(0, kMaxKeptLineBytes)));
         if (printed.size() > kKeptLines) printed.pop_front();
       }
     }
@@ -204,8 +208,8 @@ Result<void> Engine::listen(http::Request request, ErrorCode code, const Listene
   while (reason.ends_with('\n')) reason.pop_back();
   std::string output;
   for (const auto& text : printed) output += "\n  " + text;
-  return fail(code, "the engine at " + address_ + " reports: " + reason +
-                        (output.empty() ? "" : "\nThe last lines of the build:" + output + "\n"));
+  return fail(code, "the engine at " + address_ + (output.empty() ? " " : " printed" + output + "\nand ") +
+                        "reports: " + printable(reason));
 }
 
 Result<void> Engine::pull(const std::string& name, const std::string& architecture, const Listener& listener) const {

@@ -93,8 +93,8 @@ std::string registry_reason(const http::Response& response) {
   if (const auto json = parse_document(response.body, "the registry's answer"); json) {
     if (const auto* errors = array_at(*json, "errors"); errors != nullptr && !errors->empty()) {
       const auto message = text_at(errors->front(), "message");
-      if (!message.empty()) return message;
-      if (const auto code = text_at(errors->front(), "code"); !code.empty()) return code;
+      if (!message.empty()) return printable(message);
+      if (const auto code = text_at(errors->front(), "code"); !code.empty()) return printable(code);
     }
   }
   return "HTTP status " + std::to_string(response.status);

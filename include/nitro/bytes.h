@@ -60,5 +60,7 @@ void store_be(std::span<std::byte> bytes, T value) {
 /// `text` in double quotes with control characters, quotes and backslashes escaped: how outside values appear in
 /// messages.
 [[nodiscard]] std::string quote(std::string_view text);
+/// `text` with control characters as '?': what another program says, fit for a terminal.
+[[nodiscard]] std::string printable(std::string_view text);
 
 }  // namespace nitro

@@ -3,6 +3,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 namespace nitro {
 
 std::string to_hex(std::span<const std::byte> bytes) {
@@ -30,6 +32,13 @@ std::string quote(std::string_view text) {
     }
   }
   result += '"';
+  return result;
+}
+
+std::string printable(std::string_view text) {
+  std::string result(text);
+  std::replace_if(
+      result.begin(), result.end(), [](unsigned char c) { return c < 0x20 || c == 0x7f; }, '?');
   return result;
 }
 

@@ -24,5 +24,9 @@ TEST(Bytes, QuotesWhatCouldConfuseATerminal) {
   EXPECT_EQ(quote("größe"), "\"größe\"");
 }
 
+TEST(Bytes, MakesWhatOthersSayFitForATerminal) {
+  EXPECT_EQ(printable("plain größe\x1b[0m\r\n\x7f"), "plain größe?[0m???");
+}
+
 }  // namespace
 }  // namespace nitro
