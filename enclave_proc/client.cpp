@@ -3,10 +3,8 @@
 
 #include <dirent.h>
 #include <fmt/format.h>
-#include <poll.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -45,8 +43,6 @@ class Exchange {
         awaits_confirmation_(expects_confirmation),
         on_done_(std::move(on_done)) {
     answer_.path = connection_.path;
-    if (!connection_.socket) return;
-    if (const auto peer = peer_credentials(connection_.socket.get())) answer_.process = peer->pid;
   }
 
   Result<void> start() {
@@ -227,14 +223,6 @@ Result<std::string> id_of(const std::string& name, const std::vector<std::string
   if (ids.size() == 1) return ids.front();
   const std::string_view how_many = ids.empty() ? "no enclave has" : "more than one enclave has";
   return fail(ErrorCode::kEnclaveNaming, fmt::format("{} the name {}", how_many, quote(name)));
-}
-
-bool wait_for_end(pid_t process, std::chrono::milliseconds timeout) {
-  // By number: glibc has the wrapper since 2.36 only.
-  const Fd pidfd(static_cast<int>(::syscall(SYS_pidfd_open, process, 0)));
-  if (!pidfd) return errno == ESRCH;
-  pollfd waiting{.fd = pidfd.get(), .events = POLLIN, .revents = 0};
-  return ::poll(&waiting, 1, static_cast<int>(timeout.count())) == 1;
 }
 
 }  // namespace nitro::proc

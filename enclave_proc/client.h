@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <sys/types.h>
-
 #include <chrono>
 #include <cstdint>
 #include <optional>
@@ -41,7 +39,6 @@ struct Answer {
   std::string standard_output;         ///< the texts of all StdOutMessage
   std::string standard_error;          ///< the texts of all StdErrMessage
   std::optional<std::int32_t> status;  ///< nothing: no status came
-  std::optional<pid_t> process;        ///< who answered
 };
 
 /// Sends `request` (encoded messages, one after the other) to all connections and collects the replies until each
@@ -57,8 +54,5 @@ Result<std::uint64_t> ask_number(Connection connection, Command command);
 Result<std::vector<std::string>> enclave_names(const std::vector<std::string>& folders);
 /// The ID of the one enclave with this name. Errors: kEnclaveNaming when there is none, or more than one.
 Result<std::string> id_of(const std::string& name, const std::vector<std::string>& folders);
-
-/// Waits until `process` has ended, at most `timeout`. True when it has.
-bool wait_for_end(pid_t process, std::chrono::milliseconds timeout);
 
 }  // namespace nitro::proc

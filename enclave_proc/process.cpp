@@ -77,9 +77,10 @@ class ImageDescriber {
 /// The process behind one enclave, from its start to its end. One event loop, and a thread that measures the image.
 class EnclaveProcess {
  public:
-  EnclaveProcess(RunRequest request, Fd command_line, Log log, std::string logs_folder)
+  EnclaveProcess(RunRequest request, Fd command_line, Fd name_claim, Log log, std::string logs_folder)
       : request_(std::move(request)),
         command_line_(std::move(command_line)),
+        name_claim_(std::move(name_claim)),
         log_(std::move(log)),
         logs_folder_(std::move(logs_folder)) {}
 
@@ -200,6 +201,8 @@ class EnclaveProcess {
     auto timer = loop_->watch_timer(kFarewellLimit, [this] { loop_->stop(); });
     if (timer) farewell_timer_ = std::move(*timer);
     std::vector<Reply> replies = {StatusReply{0}};
+    // Whoever reads the replies may start the next enclave at once, with the same name.
+    name_claim_.reset();
     if (auto stopped = machine_->stop(); !stopped) {
       const std::string text = report(stopped.error(), "Terminate Enclave", logs_folder_);
       replies.emplace_back(StdErrMessage{fmt::format("Ending enclave {} failed.\n{}", enclave_.id, text)});
@@ -275,6 +278,7 @@ class EnclaveProcess {
 
   RunRequest request_;
   Fd command_line_;
+  Fd name_claim_;
   Log log_;
   std::string logs_folder_;
   std::string folder_;
@@ -320,13 +324,12 @@ bool keep_only(int& first, int& second) {
   if (keep_only(command_line, name_claim)) {
     const int null = ::open("/dev/null", O_RDWR | O_CLOEXEC);
     for (int fd = 0; fd < 3; ++fd) ::dup2(null, fd);
-    const Fd claim(name_claim);
     auto log = Log::open(logs_folder);
     Log usable = log ? std::move(*log) : Log::none();
     usable.set_id(fmt::format("enc-xxxxxxx:{}", ::getpid()));
     try {
       // Never destroyed: run() has given everything back, and the thread that measures may be busy with a large image.
-      auto* process = new EnclaveProcess(request, Fd(command_line), std::move(usable), logs_folder);
+      auto* process = new EnclaveProcess(request, Fd(command_line), Fd(name_claim), std::move(usable), logs_folder);
       status = process->run();
     } catch (const std::exception& exception) {
       // The one place for exceptions of this process: a bug, or no memory. Destructors have run; the enclave is gone.

@@ -18,8 +18,8 @@ struct StartedProcess {
 
 /// Starts the enclave process: a daemon by double fork, in a session of its own, without a descriptor of ours but the
 /// socket. It starts the enclave, tells how that went, and then lives as long as the enclave does, serving `<sockets
-/// folder>/<slot>.sock`. `name_claim` (may be invalid) stays open in it: the enclave's name is taken while the process
-/// lives. The calling process must have no second thread. Errors: kSocketPairCreation, kProcessSpawn.
+/// folder>/<slot>.sock`. `name_claim` (may be invalid) stays open in it: the enclave's name is taken until the enclave
+/// has ended. The calling process must have no second thread. Errors: kSocketPairCreation, kProcessSpawn.
 Result<StartedProcess> start_enclave_process(const RunRequest& request, Fd name_claim, const std::string& logs_folder);
 
 }  // namespace nitro::proc

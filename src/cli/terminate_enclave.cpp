@@ -7,9 +7,6 @@
 namespace nitro::cli {
 namespace {
 
-/// The processes that ended their enclaves end themselves right after; a script that looks for them should find none.
-constexpr std::chrono::milliseconds kProcessEndTimeout(5000);
-
 struct Options {
   std::string enclave_id;
   std::string enclave_name;
@@ -31,10 +28,6 @@ Result<void> terminate(const Options& options) {
   }
   const std::string request = proc::encode_request(proc::Command::kTerminate);
   NITRO_TRY(const auto answers, proc::ask_all(std::move(connections), request, false, proc::kTerminateTimeout));
-  for (const proc::Answer& answer : answers) {
-    if (answer.complete && answer.process && answer.status == 0)
-      proc::wait_for_end(*answer.process, kProcessEndTimeout);
-  }
   NITRO_CHECK(print_answers(answers, options.all ? Shape::kArray : Shape::kObjects, options.all));
   return {};
 }

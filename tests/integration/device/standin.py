@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """nitro-cli over the stand-in for the device (tests/support/nitro_device). Environment: NITRO_CLI (the tool), NITRO_DEVICE_STANDIN (the
 library)."""
+import contextlib
 import json
 import os
 import pathlib
@@ -38,8 +39,10 @@ def is_gone(process):
 class Machine:
     """One made-up parent instance with a nitro-cli of its own."""
 
-    def __init__(self, case=None):
+    def __init__(self, case=None, cli=None):
+        """`cli`: the tool, if it is not the one that NITRO_CLI names."""
         case = case or {}
+        self.cli = cli or os.environ["NITRO_CLI"]
         self.folder = tempfile.mkdtemp(prefix="nitro-device-")
         self.trace = f"{self.folder}/trace"
         self.started = []
@@ -73,7 +76,7 @@ class Machine:
     def run(self, command):
         last = self.started[-1]["EnclaveID"] if self.started else NOBODY
         arguments = command.replace("DIR", self.folder).replace("ENCLAVE-ID", last).split()
-        done = subprocess.run([os.environ["NITRO_CLI"], *arguments], env=self.environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+        done = subprocess.run([self.cli, *arguments], env=self.environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                               stderr=subprocess.PIPE, text=True, timeout=60, check=False)
         if command.startswith("run-enclave") and done.returncode == 0:
             self.started.append(json.loads(done.stdout))
@@ -88,7 +91,8 @@ class Machine:
     def close(self):
         for enclave in self.started:
             if not is_gone(enclave["ProcessID"]):
-                os.kill(enclave["ProcessID"], signal.SIGKILL)
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(enclave["ProcessID"], signal.SIGKILL)
                 wait_until(lambda process=enclave["ProcessID"]: is_gone(process))
         shutil.rmtree(self.folder)
 

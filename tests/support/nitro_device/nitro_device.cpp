@@ -127,6 +127,11 @@ int system_openat(int folder, const char* path, int flags, mode_t mode) {
 int system_close(int fd) {
   return static_cast<int>(syscall(SYS_close, fd));
 }
+/// Closes all descriptors from `first` to `last`; -1: to the end.
+void close_all(int first, int last) {
+  if (last == -1 || first <= last)
+    syscall(SYS_close_range, static_cast<unsigned>(first), static_cast<unsigned>(last), 0);
+}
 int system_munmap(void* address, size_t size) {
   return static_cast<int>(syscall(SYS_munmap, address, size));
 }
@@ -402,19 +407,12 @@ void send_heartbeat(int life) {
 /// Comes from a fork of a program that may have threads: only system calls here, and formatting into local buffers.
 [[noreturn]] void be_enclave(int life, int hangup) {
   const double begin = now();
-  // Nothing of the program may be held open here, above all not its listening socket. Low numbers first, so that the
-  // two that stay are not in the way.
-  const int kept_life = fcntl(life, F_DUPFD_CLOEXEC, kMostFds - 2);
-  const int kept_hangup = fcntl(hangup, F_DUPFD_CLOEXEC, kMostFds - 1);
-  if (kept_life < 0 || kept_hangup < 0) {
-    // The limit of open files is lower: close one by one.
-    for (int fd = 0; fd < kMostFds; ++fd)
-      if (fd != life && fd != hangup) system_close(fd);
-  } else {
-    for (int fd = 0; fd < kMostFds - 2; ++fd) system_close(fd);
-    life = kept_life;
-    hangup = kept_hangup;
-  }
+  // Nothing of the program may be held open here, above all not its listening socket.
+  const int lower = life < hangup ? life : hangup;
+  const int upper = life < hangup ? hangup : life;
+  if (lower > 0) close_all(0, lower - 1);
+  close_all(lower + 1, upper - 1);
+  close_all(upper + 1, -1);
   if (machine.beat != Beat::kNone) {
     live_until(life, begin + machine.beat_delay);
     send_heartbeat(life);
