@@ -32,6 +32,12 @@ Result<std::vector<std::string>> entries_of(const std::string& folder) {
   return names;
 }
 
+/// Whether nobody listens at this socket any more; then it is removed.
+bool remove_if_stale(const std::string& path, const Error& error) {
+  if (error.system_errno() == ECONNREFUSED) ::unlink(path.c_str());
+  return error.system_errno() == ECONNREFUSED || error.system_errno() == ENOENT;
+}
+
 /// One process being asked.
 class Exchange {
  public:
@@ -144,9 +150,9 @@ Result<std::vector<Connection>> connect_to_all(const std::vector<std::string>& f
         // A queue that is full belongs to a process that is stuck: it is asked in vain, and counted.
         if (!socket) socket = Fd();
         connections.push_back({.socket = std::move(*socket), .path = path});
-      } else if (socket.error().system_errno() == ECONNREFUSED) {
-        // The process is gone and could not remove its socket.
-        ::unlink(path.c_str());
+      } else {
+        // The process is gone and could not remove its socket, or this user may not connect.
+        remove_if_stale(path, socket.error());
       }
     }
   }
@@ -159,7 +165,7 @@ Result<Connection> connect_to(const std::string& enclave_id, const std::vector<s
     std::string path = folder + "/" + name;
     auto socket = connect_unix(path);
     if (socket) return Connection{.socket = std::move(*socket), .path = std::move(path)};
-    if (socket.error().system_errno() == ECONNREFUSED) ::unlink(path.c_str());
+    remove_if_stale(path, socket.error());
     if (socket.error().system_errno() == EACCES)
       return fail_within("reaching the enclave process", std::move(socket).error());
   }
@@ -184,6 +190,15 @@ Result<std::vector<Answer>> ask_all(std::vector<Connection> connections, const s
   answers.reserve(exchanges.size());
   for (auto& exchange : exchanges) answers.push_back(std::move(*exchange).take());
   return answers;
+}
+
+void leave_out_ended(std::vector<Answer>& answers) {
+  std::erase_if(answers, [](const Answer& answer) {
+    // A process of the reference that is about to end may still say that it will do what it is asked.
+    if (answer.status.value_or(0) != 0 || !answer.standard_output.empty()) return false;
+    const auto socket = connect_unix(answer.path, Wait::kNo);
+    return !socket && remove_if_stale(answer.path, socket.error());
+  });
 }
 
 Result<std::uint64_t> ask_number(Connection connection, Command command) {

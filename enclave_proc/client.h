@@ -47,6 +47,10 @@ struct Answer {
 Result<std::vector<Answer>> ask_all(std::vector<Connection> connections, const std::string& request,
                                     bool expects_confirmation, std::chrono::milliseconds timeout);
 
+/// Leaves out the answers of processes that ended while they were asked, and so did not answer: killed, or done with
+/// their enclaves. Their sockets are removed, as connect_to_all() does it.
+void leave_out_ended(std::vector<Answer>& answers);
+
 /// Sends `command` and returns the bare number that comes back. Errors: kSocket.
 Result<std::uint64_t> ask_number(Connection connection, Command command);
 

@@ -11,7 +11,8 @@ Result<void> describe_enclaves(bool with_metadata) {
   NITRO_TRY(auto connections, proc::connect_to_all(sockets_folders()));
   const std::string request =
       proc::encode_request(proc::Command::kDescribe, proc::encode_describe_arguments(with_metadata));
-  NITRO_TRY(const auto answers, proc::ask_all(std::move(connections), request, true, proc::kAnswerTimeout));
+  NITRO_TRY(auto answers, proc::ask_all(std::move(connections), request, true, proc::kAnswerTimeout));
+  proc::leave_out_ended(answers);
   NITRO_CHECK(print_answers(answers, Shape::kArray, false));
   return {};
 }

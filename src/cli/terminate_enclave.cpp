@@ -27,7 +27,9 @@ Result<void> terminate(const Options& options) {
     connections.push_back(std::move(connection));
   }
   const std::string request = proc::encode_request(proc::Command::kTerminate);
-  NITRO_TRY(const auto answers, proc::ask_all(std::move(connections), request, false, proc::kTerminateTimeout));
+  NITRO_TRY(auto answers, proc::ask_all(std::move(connections), request, false, proc::kTerminateTimeout));
+  // One that ended by itself is as good as ended; the one that was named has to say so.
+  if (options.all) proc::leave_out_ended(answers);
   NITRO_CHECK(print_answers(answers, options.all ? Shape::kArray : Shape::kObjects, options.all));
   return {};
 }

@@ -118,6 +118,31 @@ TEST(Control, ASocketBehindWhichNobodyListensIsRemoved) {
   EXPECT_EQ(folder.entries(), 0U);
 }
 
+TEST(Control, AProcessThatEndsWhileItIsAskedIsLeftOut) {
+  const TempFolder folder;
+  const Server alive(folder / "alive.sock", "a", "i-0-enc1");
+  auto killed = listen_unix(folder / "killed.sock", 0600);
+  ASSERT_OK(killed);
+  auto ended = listen_unix(folder / "ended.sock", 0600);
+  ASSERT_OK(ended);
+  auto stuck = listen_unix(folder / "stuck.sock", 0600);
+  ASSERT_OK(stuck);
+  auto connections = connect_to_all({folder.path()});
+  ASSERT_OK(connections);
+  ASSERT_EQ(connections->size(), 4U);
+  [[maybe_unused]] const std::string kept = killed->path.release();
+  killed->fd.reset();
+  *ended = UnixListener();
+  auto answers = ask_all(std::move(*connections), encode_request(Command::kGetEnclaveName), true, milliseconds(200));
+  ASSERT_OK(answers);
+  EXPECT_EQ(answers->size(), 4U);
+  leave_out_ended(*answers);
+  ASSERT_EQ(answers->size(), 2U);
+  EXPECT_TRUE(answers->at(0).complete);
+  EXPECT_EQ(answers->at(1).path, folder / "stuck.sock");
+  EXPECT_EQ(folder.entries(), 2U);
+}
+
 TEST(Control, StuckProcessesCostOneTimeoutTogetherAndTheOthersAreListed) {
   const TempFolder folder;
   const Server alive(folder / "alive.sock", "a", "i-0-enc1");
