@@ -31,7 +31,7 @@ constexpr std::chrono::seconds kConnectTimeout(20);
 /// The hypervisor offers the console of an enclave in debug mode on vsock, CID 0.
 Result<Fd> connect_to_hypervisor_console(std::uint64_t enclave_cid) {
   Fd socket(::socket(AF_VSOCK, SOCK_STREAM | SOCK_CLOEXEC, 0));
-  if (!socket) return fail_errno(ErrorCode::kConsoleConnection, "creating a vsock socket");
+  if (!socket) return fail_errno(ErrorCode::kSocket, "creating a vsock socket");
   const timeval limit{.tv_sec = kConnectTimeout.count(), .tv_usec = 0};
   if (::setsockopt(socket.get(), AF_VSOCK, SO_VM_SOCKETS_CONNECT_TIMEOUT, &limit, sizeof limit) != 0) {
     return fail_errno(ErrorCode::kSocketConnectTimeout, "setting the time limit of the connection to the console");
@@ -46,6 +46,12 @@ Result<Fd> connect_to_hypervisor_console(std::uint64_t enclave_cid) {
                       fmt::format("connecting to the console of the enclave with CID {}", enclave_cid));
   }
   return socket;
+}
+
+Result<Fd> connect_to_local_console(const std::string& path) {
+  auto connected = connect_unix(path);
+  if (!connected) return Failure(std::move(connected).error().as(ErrorCode::kConsoleConnection));
+  return connected;
 }
 
 /// A local enclave offers its console in its folder.
@@ -124,9 +130,8 @@ Result<void> show_console(const std::string& enclave_id, std::optional<std::chro
   }
   std::cerr << "Connecting to the console for enclave " << cid << "...\n";
   const auto path = local_console(enclave_id);
-  auto connected = path ? connect_unix(*path) : connect_to_hypervisor_console(cid);
-  if (!connected)
-    return fail_within("reaching the console", std::move(connected).error().as(ErrorCode::kConsoleConnection));
+  auto connected = path ? connect_to_local_console(*path) : connect_to_hypervisor_console(cid);
+  if (!connected) return fail_within("reaching the console", std::move(connected).error());
   std::cerr << "Successfully connected to the console.\n";
   return copy_until_end(connected->get(), limit);
 }

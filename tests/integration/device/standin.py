@@ -73,10 +73,11 @@ class Machine:
         except FileNotFoundError:
             return []
 
-    def run(self, command):
+    def run(self, command, prefix=(), stdout=subprocess.PIPE):
+        """`prefix`: a command that runs the tool."""
         last = self.started[-1]["EnclaveID"] if self.started else NOBODY
         arguments = command.replace("DIR", self.folder).replace("ENCLAVE-ID", last).split()
-        done = subprocess.run([self.cli, *arguments], env=self.environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+        done = subprocess.run([*prefix, self.cli, *arguments], env=self.environment, stdin=subprocess.DEVNULL, stdout=stdout,
                               stderr=subprocess.PIPE, text=True, timeout=60, check=False)
         if command.startswith("run-enclave") and done.returncode == 0:
             self.started.append(json.loads(done.stdout))

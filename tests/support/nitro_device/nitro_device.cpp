@@ -85,11 +85,13 @@ struct Machine {
   uint64_t free_1g;
   uint64_t free_2m;
   unsigned most_regions;
+  uint64_t image_offset;
+  bool create_answers_zero;
   char trace[256];
   char image[256];
   char name[64];
   const char* failures;
-  unsigned calls[8];
+  unsigned calls[9];
   Beat beat;
   double beat_delay;
   double crash_after;  // negative: never
@@ -216,6 +218,8 @@ void prepare() {
   if (strcmp(beat, "none") == 0) machine.beat = Beat::kNone;
   if (strcmp(beat, "hangup") == 0) machine.beat = Beat::kHangup;
   machine.beat_delay = atof(setting("NITRO_DEVICE_HEARTBEAT_DELAY", "0"));
+  machine.image_offset = strtoull(setting("NITRO_DEVICE_IMAGE_OFFSET", "8"), nullptr, 10) * kMiB;
+  machine.create_answers_zero = strcmp(setting("NITRO_DEVICE_CREATE_ANSWER", "fd"), "0") == 0;
   machine.crash_after = atof(setting("NITRO_DEVICE_CRASH_AFTER", "-1"));
 }
 
@@ -489,6 +493,7 @@ unsigned core_of(unsigned cpu) {
 int create_vm(uint64_t* uid) {
   if (const int error = planned_failure("CREATE_VM", 1); error != 0) return failed(error);
   trace("CREATE_VM");
+  if (machine.create_answers_zero) return 0;
   bool any = false;
   for (const bool available : machine.free_core) any = any || available;
   if (!any) return failed(NE_ERR_NO_CPUS_AVAIL_IN_POOL);
@@ -564,7 +569,7 @@ int get_image_load_info(const Enclave& enclave, ne_image_load_info* info) {
   trace("GET_IMAGE_LOAD_INFO flags=%llu", info->flags);
   if (enclave.started) return failed(NE_ERR_NOT_IN_INIT_STATE);
   if (info->flags == 0 || info->flags >= NE_IMAGE_LOAD_MAX_FLAG_VAL) return failed(NE_ERR_INVALID_FLAG_VALUE);
-  info->memory_offset = kImageOffset;
+  info->memory_offset = machine.image_offset;
   return 0;
 }
 
@@ -892,7 +897,12 @@ int accept(int fd, sockaddr* address, socklen_t* size) {
 
 int setsockopt(int fd, int level, int option, const void* value, socklen_t size) noexcept {
   // Options of vsock, for example its time limit for connecting, mean nothing to the Unix socket behind it.
-  if (level == AF_VSOCK && kind_of(fd) == Kind::kVsock) return 0;
+  if (level == AF_VSOCK && kind_of(fd) == Kind::kVsock) {
+    const Guard guard;
+    prepare();
+    const int error = planned_failure("OPTION", 7);
+    return error != 0 ? failed(error) : 0;
+  }
   return static_cast<int>(syscall(SYS_setsockopt, fd, level, option, value, size));
 }
 
