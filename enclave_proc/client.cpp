@@ -46,8 +46,8 @@ class Exchange {
       : loop_(loop),
         connection_(std::move(connection)),
         request_(request),
-        awaits_confirmation_(expects_confirmation),
-        on_done_(std::move(on_done)) {
+        on_done_(std::move(on_done)),
+        reader_(answer_, expects_confirmation) {
     answer_.path = connection_.path;
   }
 
@@ -77,9 +77,8 @@ class Exchange {
       if (count < 0 && errno == EINTR) continue;
       if (count < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) return;
       // A process that closes with our bytes unread resets the connection; what it said before counts.
-      if (count <= 0) return finish((count == 0 || errno == ECONNRESET) && reader_.empty() && !awaits_confirmation_);
-      reader_.append(std::span(buffer).first(static_cast<std::size_t>(count)));
-      if (!take_messages()) return finish(false);
+      if (count <= 0) return finish((count == 0 || errno == ECONNRESET) && reader_.at_end());
+      if (!reader_.take(std::span(buffer).first(static_cast<std::size_t>(count)))) return finish(false);
     }
   }
 
@@ -96,25 +95,6 @@ class Exchange {
     return static_cast<bool>(loop_.update(watch_, EPOLLIN));
   }
 
-  bool take_messages() {
-    if (awaits_confirmation_) {
-      const auto number = reader_.next_number();
-      if (!number) return true;
-      if (*number != kConfirmation) return false;
-      awaits_confirmation_ = false;
-    }
-    while (true) {
-      auto message = reader_.next_message();
-      if (!message) return false;
-      if (!message->has_value()) return true;
-      const auto reply = decode_reply(**message);
-      if (!reply) return false;
-      if (const auto* out = std::get_if<StdOutMessage>(&*reply)) answer_.standard_output += out->text;
-      if (const auto* err = std::get_if<StdErrMessage>(&*reply)) answer_.standard_error += err->text;
-      if (const auto* status = std::get_if<StatusReply>(&*reply)) answer_.status = status->status;
-    }
-  }
-
   void finish(bool complete) {
     watch_.cancel();
     answer_.complete = complete;
@@ -124,12 +104,11 @@ class Exchange {
   EventLoop& loop_;
   Connection connection_;
   const std::string& request_;
-  bool awaits_confirmation_;
   std::function<void()> on_done_;
   EventLoop::Watch watch_;
   std::size_t sent_ = 0;
-  MessageReader reader_{kMaxReplyBytes};
   Answer answer_;
+  AnswerReader reader_;
 };
 
 }  // namespace

@@ -3,11 +3,10 @@
 
 #include <chrono>
 #include <cstdint>
-#include <optional>
 #include <string>
 #include <vector>
 
-#include "enclave_proc/protocol.h"
+#include "enclave_proc/answer_reader.h"
 #include "nitro/fd.h"
 
 /// The command line's end of the socket of enclave processes. Any number of processes is asked at the same time, and
@@ -31,15 +30,6 @@ inline constexpr std::chrono::milliseconds kTerminateTimeout(120000);
 Result<std::vector<Connection>> connect_to_all(const std::vector<std::string>& folders);
 /// Connects to the process of the enclave with this ID. Errors: kSocket when there is none.
 Result<Connection> connect_to(const std::string& enclave_id, const std::vector<std::string>& folders);
-
-/// What came back from one process.
-struct Answer {
-  std::string path;
-  bool complete = false;               ///< it closed the connection in time, and everything before was well-formed
-  std::string standard_output;         ///< the texts of all StdOutMessage
-  std::string standard_error;          ///< the texts of all StdErrMessage
-  std::optional<std::int32_t> status;  ///< nothing: no status came
-};
 
 /// Sends `request` (encoded messages, one after the other) to all connections and collects the replies until each
 /// process closes its end. `expects_confirmation`: the replies start with kConfirmation. Answers come in the order of

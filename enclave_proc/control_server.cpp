@@ -8,7 +8,6 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
-#include <nlohmann/json.hpp>
 
 #include "nitro/bytes.h"
 
@@ -20,33 +19,18 @@ using Clock = std::chrono::steady_clock;
 constexpr unsigned kSocketMode = 0766;
 constexpr std::chrono::milliseconds kAcceptPause(100);
 
-bool changes_something(Command command) {
-  switch (command) {
-    case Command::kDescribe:
-    case Command::kGetEnclaveCid:
-    case Command::kGetEnclaveFlags:
-    case Command::kGetEnclaveName:
-    case Command::kGetIdByName:
-      return false;
-    default:
-      return true;
-  }
-}
-
-bool has_arguments(Command command) {
-  return command == Command::kDescribe || command == Command::kGetIdByName;
-}
-
-std::string json_string(const std::string& text) {
-  return nlohmann::json(text).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
+bool is_owner(int socket) {
+  const auto peer = peer_credentials(socket);
+  return peer && (peer->uid == 0 || peer->uid == ::getuid());
 }
 
 }  // namespace
 
-/// One visit: a command, its arguments, the replies.
+/// A visit with its socket.
 class ControlServer::Client {
  public:
-  Client(ControlServer& server, Fd socket) : server_(server), socket_(std::move(socket)) {}
+  Client(ControlServer& server, Fd socket)
+      : server_(server), socket_(std::move(socket)), visit_(server.handlers_, is_owner(socket_.get())) {}
 
   Result<void> start() {
     auto watch = server_.loop_.watch_fd(socket_.get(), EPOLLIN, [this](std::uint32_t) { advance(); });
@@ -67,88 +51,18 @@ class ControlServer::Client {
       if (count < 0 && errno == EINTR) continue;
       if (count < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) return;
       if (count <= 0) return server_.drop(this);
-      reader_.append(std::span(buffer).first(static_cast<std::size_t>(count)));
-      while (!answered_) {
-        auto message = reader_.next_message();
-        if (!message) return server_.drop(this);
-        if (!message->has_value()) break;
-        if (!take(**message)) return server_.drop(this);
-      }
-      if (answered_) return flush();
+      const auto next = visit_.take(std::span(buffer).first(static_cast<std::size_t>(count)));
+      if (next == ControlVisit::Next::kEnd) return server_.drop(this);
+      if (next == ControlVisit::Next::kRead) continue;
+      answered_ = true;
+      return flush();
     }
   }
-
-  /// False ends the visit.
-  bool take(const std::vector<std::byte>& message) {
-    ++messages_;
-    if (messages_ <= 2) {
-      const auto command = decode_command(message);
-      if (!command || (messages_ == 2 && *command != command_)) return false;
-      command_ = *command;
-    }
-    if (messages_ == (has_arguments(command_) ? 3 : 2)) return answer(message);
-    return true;
-  }
-
-  bool answer(const std::vector<std::byte>& arguments) {
-    const ControlHandlers& handlers = server_.handlers_;
-    const auto peer = peer_credentials(socket_.get());
-    const bool owner = peer && (peer->uid == 0 || peer->uid == ::getuid());
-    answered_ = true;
-    if (changes_something(command_) && !owner) {
-      send(StdErrMessage{"Only root and the user who started the enclave may do this.\n"});
-      send(StatusReply{EACCES});
-      return true;
-    }
-    switch (command_) {
-      case Command::kRun:
-        send(StatusReply{EEXIST});
-        return true;
-      case Command::kTerminate:
-        terminating_ = true;
-        for (const Reply& reply : handlers.terminate()) send(reply);
-        return true;
-      case Command::kDescribe: {
-        const auto with_metadata = decode_describe_arguments(arguments);
-        if (!with_metadata) return false;
-        out_ += encode_number(kConfirmation);
-        send(StdOutMessage{handlers.describe(*with_metadata) + "\n"});
-        send(StatusReply{0});
-        return true;
-      }
-      case Command::kGetEnclaveCid:
-        out_ += encode_number(handlers.enclave_cid);
-        return true;
-      case Command::kGetEnclaveFlags:
-        out_ += encode_number(handlers.enclave_flags);
-        return true;
-      case Command::kGetEnclaveName:
-        out_ += encode_number(kConfirmation);
-        send(StdOutMessage{json_string(handlers.enclave_name)});
-        send(StatusReply{0});
-        return true;
-      case Command::kGetIdByName: {
-        const auto name = decode_name(arguments);
-        if (!name) return false;
-        out_ += encode_number(kConfirmation);
-        if (*name == handlers.enclave_name) send(StdOutMessage{json_string(handlers.enclave_id)});
-        send(StatusReply{0});
-        return true;
-      }
-      case Command::kTerminateComplete:
-      case Command::kConnectionListenerStop:
-      case Command::kNotPermitted:
-        // The process says these to itself only.
-        return false;
-    }
-    return false;
-  }
-
-  void send(const Reply& reply) { out_ += encode(reply); }
 
   void flush() {
-    while (sent_ < out_.size()) {
-      const ssize_t count = ::send(socket_.get(), out_.data() + sent_, out_.size() - sent_, MSG_NOSIGNAL);
+    const std::string& reply = visit_.reply();
+    while (sent_ < reply.size()) {
+      const ssize_t count = ::send(socket_.get(), reply.data() + sent_, reply.size() - sent_, MSG_NOSIGNAL);
       if (count < 0 && errno == EINTR) continue;
       if (count < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) {
         if (server_.loop_.update(watch_, EPOLLOUT)) return;
@@ -157,7 +71,7 @@ class ControlServer::Client {
       if (count < 0) break;
       sent_ += static_cast<std::size_t>(count);
     }
-    const auto on_terminated = terminating_ ? server_.handlers_.on_terminated : std::function<void()>();
+    const auto on_terminated = visit_.terminated() ? server_.handlers_.on_terminated : std::function<void()>();
     server_.drop(this);
     if (on_terminated) on_terminated();
   }
@@ -166,12 +80,8 @@ class ControlServer::Client {
   Fd socket_;
   EventLoop::Watch watch_;
   Clock::time_point arrived_ = Clock::now();
-  MessageReader reader_{kMaxRequestBytes};
-  int messages_ = 0;
-  Command command_ = Command::kNotPermitted;
+  ControlVisit visit_;
   bool answered_ = false;
-  bool terminating_ = false;
-  std::string out_;
   std::size_t sent_ = 0;
 };
 

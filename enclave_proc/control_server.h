@@ -2,30 +2,15 @@
 #pragma once
 
 #include <chrono>
-#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
 
-#include "enclave_proc/protocol.h"
+#include "enclave_proc/control_visit.h"
 #include "nitro/event_loop.h"
 #include "nitro/unix_socket.h"
 
 namespace nitro::proc {
-
-/// What the control server answers from; called on the loop's thread.
-struct ControlHandlers {
-  std::string enclave_name;
-  std::string enclave_id;
-  std::uint64_t enclave_cid = 0;
-  std::uint64_t enclave_flags = 0;
-  /// The JSON text of a description.
-  std::function<std::string(bool with_metadata)> describe;
-  /// Ends the enclave and returns what the client is told, in order.
-  std::function<std::vector<Reply>()> terminate;
-  /// After the replies to a terminate command have been sent.
-  std::function<void()> on_terminated;
-};
 
 /// Serves the socket of an enclave process. The owner of the process and root may do everything; others may only ask
 /// (as SO_PEERCRED tells who they are). Any number of clients may misbehave: each has bounded memory, a limited time
