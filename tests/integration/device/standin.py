@@ -43,6 +43,7 @@ class Machine:
         """`cli`: the tool, if it is not the one that NITRO_CLI names."""
         case = case or {}
         self.cli = cli or os.environ["NITRO_CLI"]
+        self.every_start_beats = True  # unless enclaves are killed before they can
         self.folder = tempfile.mkdtemp(prefix="nitro-device-")
         self.trace = f"{self.folder}/trace"
         self.started = []
@@ -81,6 +82,8 @@ class Machine:
                               stderr=subprocess.PIPE, text=True, timeout=60, check=False)
         if command.startswith("run-enclave") and done.returncode == 0:
             self.started.append(json.loads(done.stdout))
+        if not self.every_start_beats:
+            return done
         # The other end of a heartbeat writes down what it got a moment after the tool has sent it.
         starts = sum(line.startswith("START_ENCLAVE") and "->" not in line for line in self.lines())
         wait_until(lambda: sum(line.startswith("HEARTBEAT") for line in self.lines()) >= starts)
