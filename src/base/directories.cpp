@@ -2,6 +2,7 @@
 #include "nitro/directories.h"
 
 #include <fmt/format.h>
+#include <grp.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -15,6 +16,8 @@ namespace nitro {
 namespace {
 
 constexpr const char* kSystemLogsFolder = "/var/log/nitro_enclaves";
+/// Its members may run enclaves: the device and both system folders are theirs (mode 0775).
+constexpr const char* kGroup = "ne";
 
 std::optional<std::string> environment(const char* name) {
   const char* value = std::getenv(name);
@@ -48,6 +51,18 @@ Result<void> make_folder(const std::string& path, mode_t mode) {
   return fail_errno(ErrorCode::kFileOperation, fmt::format("creating the folder {}", quote(path)));
 }
 
+/// A folder of the whole machine, for the members of the group too. Packages make them with their group; where there is
+/// none yet, the folder is root's alone. To be called as root.
+Result<void> make_system_folder(const std::string& path) {
+  const bool missing = !is_folder(path);
+  NITRO_CHECK(make_folder(path, 0775));
+  const group* members = missing ? ::getgrnam(kGroup) : nullptr;
+  if (members != nullptr && ::chown(path.c_str(), 0, members->gr_gid) != 0) {
+    return fail_errno(ErrorCode::kFilePermissions, fmt::format("giving {} to the group {}", quote(path), kGroup));
+  }
+  return {};
+}
+
 /// /tmp belongs to everybody: a folder there that another user made could be a trap.
 Result<void> check_ours(const std::string& path) {
   struct stat status {};
@@ -68,7 +83,7 @@ Result<std::string> sockets_folder_for_new_enclave() {
     NITRO_CHECK(make_folder(*configured, 0700));
     return *configured;
   }
-  if (::geteuid() == 0) NITRO_CHECK(make_folder(kSystemSocketsFolder, 0775));
+  if (::geteuid() == 0) NITRO_CHECK(make_system_folder(kSystemSocketsFolder));
   if (is_writable_folder(kSystemSocketsFolder)) return std::string(kSystemSocketsFolder);
   std::string folder = user_sockets_folder();
   NITRO_CHECK(make_folder(folder, 0700));
@@ -90,7 +105,7 @@ std::vector<std::string> sockets_folders() {
 
 Result<std::string> logs_folder() {
   if (const auto configured = environment("NITRO_CLI_LOGS_PATH")) return *configured;
-  if (::geteuid() == 0) NITRO_CHECK(make_folder(kSystemLogsFolder, 0775));
+  if (::geteuid() == 0) NITRO_CHECK(make_system_folder(kSystemLogsFolder));
   if (is_writable_folder(kSystemLogsFolder)) return std::string(kSystemLogsFolder);
   std::string folder;
   if (const auto state = environment("XDG_STATE_HOME")) {

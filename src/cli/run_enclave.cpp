@@ -129,8 +129,7 @@ Result<Settings> from_options(const Options& options) {
     NITRO_TRY(const auto id, parse_number<std::uint32_t>("--cpu-ids", text));
     request.cpu_ids.push_back(id);
   }
-  request.debug_mode = options.debug_mode || options.attach_console;
-  settings.attach_console = options.attach_console;
+  request.debug_mode = options.debug_mode;
   request.enclave_name = options.name_given ? options.enclave_name : name_from_eif(request.eif_path);
   return settings;
 }
@@ -188,7 +187,7 @@ Result<Settings> read_config(const nlohmann::json& config) {
   NITRO_TRY(const auto debug_mode, member<bool>(config, "debug_mode"));
   NITRO_TRY(const auto attach_console, member<bool>(config, "attach_console"));
   settings.attach_console = attach_console.value_or(false);
-  request.debug_mode = debug_mode.value_or(false) || settings.attach_console;
+  request.debug_mode = debug_mode.value_or(false);
   NITRO_TRY(const auto name, member<std::string>(config, "enclave_name"));
   request.enclave_name = name.value_or(name_from_eif(request.eif_path));
   return settings;
@@ -274,6 +273,9 @@ Result<void> run_enclave(const Options& options, Context& context) {
   auto settings = options.config.empty() ? from_options(options) : from_config(options.config);
   if (!settings) return Failure(std::move(settings).error());
   proc::RunRequest& request = settings->request;
+  // The one option beside --config that says what to do with the enclave, not what it is.
+  settings->attach_console = settings->attach_console || options.attach_console;
+  request.debug_mode = request.debug_mode || settings->attach_console;
   NITRO_CHECK(check_cpu_count(request.cpu_count));
   NITRO_CHECK(check_name(request.enclave_name));
   NITRO_TRY(request.backend, chosen_backend(options.local));
@@ -319,9 +321,8 @@ void add_run_enclave(CLI::App& application, Chosen& chosen) {
       command->add_flag("--debug-mode", options->debug_mode,
                         "Starts the enclave in debug mode: its console can be read with the console command, and its "
                         "measurements in attestation documents are zero");
-  auto* attach =
-      command->add_flag("--attach-console", options->attach_console,
-                        "Attach the enclave console immediately after starting the enclave (implies --debug-mode)");
+  command->add_flag("--attach-console", options->attach_console,
+                    "Attach the enclave console immediately after starting the enclave (implies --debug-mode)");
   command->add_flag("--local", options->local,
                     "Run the enclave in QEMU on this machine, without isolation from it; for development. Also: "
                     "NITRO_CLI_BACKEND=local");
@@ -331,7 +332,7 @@ void add_run_enclave(CLI::App& application, Chosen& chosen) {
                             ->type_name("SIZE");
   auto* config = command->add_option("--config", options->config, "Read the enclave settings from a JSON file")
                      ->type_name("JSON-CONFIG");
-  for (auto* other : {eif_path, memory, cpu_count, cpu_ids, cid, name, debug_mode, attach, hugepage_size})
+  for (auto* other : {eif_path, memory, cpu_count, cpu_ids, cid, name, debug_mode, hugepage_size})
     config->excludes(other);
   cpu_count->excludes(cpu_ids);
   command->callback([&chosen, options, config, eif_path, memory, cpu_count, cpu_ids, name] {

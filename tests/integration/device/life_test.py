@@ -85,6 +85,17 @@ class Life(unittest.TestCase):
                          [enclave["EnclaveName"] for enclave in won])
         self.finds_nothing_wrong(machine)
 
+    def test_a_console_is_attached_beside_a_configuration_file(self):
+        machine = self.machine()
+        pathlib.Path(f"{machine.folder}/c.json").write_text(
+            json.dumps({"eif_path": f"{machine.folder}/image.eif", "memory_mib": 64, "cpu_count": 1}), encoding="ascii")
+        process = self.start(machine, "run-enclave --config DIR/c.json --attach-console")
+        out, err = process.communicate(timeout=20)
+        self.addCleanup(machine.run, "terminate-enclave --all")
+        # Nobody offers a console here.
+        self.assertEqual(process.returncode, 44, out + err)
+        self.assertIn("START_ENCLAVE flags=1 cid=0 vcpus=1 mem=64M", machine.lines())
+
     def test_a_crash_ends_an_attached_console_and_is_in_the_log(self):
         machine = self.machine(NITRO_DEVICE_CRASH_AFTER="1")
         with socket.socket(socket.AF_UNIX) as console:
