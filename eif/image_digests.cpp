@@ -15,8 +15,10 @@
 namespace nitro::eif {
 namespace {
 
-// Enough for each thread to have one buffer in work and one waiting while the caller fills the next; 2 MiB in all.
-constexpr std::size_t kBufferCount = 8;
+// 5 MiB in all. With three threads on two processors one of them may have to wait for a time slice of some
+// milliseconds; the others must not run out of buffers meanwhile (signing 410 MB: 0.83 s with 8 buffers, 0.77 s with
+// 20).
+constexpr std::size_t kBufferCount = 20;
 // Below this a thread costs more than it saves; kernels and bootstrap ramdisks alone stay inline.
 constexpr std::size_t kInlineBytes = std::size_t{4} << 20;
 
