@@ -5,6 +5,7 @@
 
 #include <CLI/CLI.hpp>
 #include <filesystem>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -14,6 +15,7 @@
 #include "nitro/error_report.h"
 #include "nitro/fd.h"
 #include "nitro/output_file.h"
+#include "src/arguments/arguments.h"
 
 namespace nitro::eif {
 namespace {
@@ -32,12 +34,12 @@ struct Options {
   std::string output;
   std::vector<std::string> ramdisks;
   std::string signing_certificate;
-  std::string private_key;
-  std::string image_name;
+  std::optional<std::string> private_key;
+  std::optional<std::string> image_name;
   std::string image_version = "1.0";
-  std::string metadata;
+  std::optional<std::string> metadata;
   std::string architecture = "x86_64";
-  std::string build_time;
+  std::optional<std::string> build_time;
   std::string build_tool = kToolName;
   std::string build_tool_version = kToolVersion;
   std::string operating_system = "OS";
@@ -94,10 +96,9 @@ void declare(CLI::App& application, Options& options) {
 
 Result<Metadata> metadata_of(const Options& options) {
   Metadata metadata;
-  metadata.image_name =
-      options.image_name.empty() ? std::filesystem::path(options.kernel).filename().string() : options.image_name;
+  metadata.image_name = options.image_name.value_or(std::filesystem::path(options.kernel).filename().string());
   metadata.image_version = options.image_version;
-  metadata.build = {.build_time = options.build_time,
+  metadata.build = {.build_time = options.build_time.value_or(""),
                     .build_tool = options.build_tool,
                     .build_tool_version = options.build_tool_version,
                     .operating_system = options.operating_system,
@@ -110,11 +111,11 @@ Result<Metadata> metadata_of(const Options& options) {
     metadata.build.operating_system = kernel.operating_system;
     metadata.build.kernel_version = kernel.version;
   }
-  if (metadata.build.build_time.empty()) {
+  if (!options.build_time) {
     NITRO_TRY(metadata.build.build_time, default_build_time());
   }
-  if (!options.metadata.empty()) {
-    NITRO_TRY(metadata.custom, read_custom_metadata(options.metadata));
+  if (options.metadata) {
+    NITRO_TRY(metadata.custom, read_custom_metadata(*options.metadata));
   }
   return metadata;
 }
@@ -125,8 +126,8 @@ Result<Measurements> build(const Options& options) {
   if (options.algorithm == "sha256") writer_options.algorithm = HashAlgorithm::kSha256;
   if (options.algorithm == "sha512") writer_options.algorithm = HashAlgorithm::kSha512;
   std::unique_ptr<Signer> signer;
-  if (!options.private_key.empty()) {
-    NITRO_TRY(signer, kms::open_signer(options.private_key, options.signing_certificate));
+  if (options.private_key) {
+    NITRO_TRY(signer, kms::open_signer(*options.private_key, options.signing_certificate));
     writer_options.signer = signer.get();
   }
   NITRO_TRY(const Metadata metadata, metadata_of(options));
@@ -158,7 +159,7 @@ int run_eif_build(int argc, const char* const* argv, std::ostream& out, std::ost
   Options options;
   declare(application, options);
   try {
-    application.parse(argc, argv);
+    parse_arguments(application, argc, argv);
   } catch (const CLI::ParseError& error) {
     return application.exit(error, out, err) == 0 ? 0 : kUsageStatus;
   }

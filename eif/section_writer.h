@@ -40,6 +40,7 @@ class SectionWriter {
   Result<void> write_header(RawHeader header);
 
   [[nodiscard]] std::size_t count() const { return sections_.size(); }
+  [[nodiscard]] std::uint64_t section_size(std::size_t index) const { return sections_[index].size_bytes; }
   /// The CRC of a section written: its header and its data.
   [[nodiscard]] std::uint32_t section_crc32(std::size_t index) const { return sections_[index].crc32; }
 

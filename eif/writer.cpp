@@ -43,6 +43,7 @@ Result<void> Writer::add_kernel(const Producer& kernel) {
   impl_->expect(Impl::Stage::kKernel, "add_kernel");
   auto added = impl_->sections_.add(SectionType::kKernel, kernel);
   if (!added) return fail_within("writing the kernel section", std::move(added).error());
+  if (impl_->sections_.section_size(0) == 0) return fail(ErrorCode::kEifBuilding, "the kernel is empty; give one");
   impl_->stage_ = Impl::Stage::kCmdline;
   return {};
 }

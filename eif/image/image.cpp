@@ -105,10 +105,10 @@ Result<ImageConfig> parse_config(const Json& config) {
     NITRO_TRY(auto environment, words_at(*runtime, "Env"));
     if (environment) parsed.environment = std::move(*environment);
     NITRO_TRY(auto command, words_at(*runtime, "Cmd"));
-    if (!command) {
+    if (!command || command->empty()) {
       NITRO_TRY(command, words_at(*runtime, "Entrypoint"));
     }
-    if (command) {
+    if (command && !command->empty()) {
       parsed.command = std::move(*command);
       return parsed;
     }

@@ -38,6 +38,10 @@ class Fd {
 /// quoted.
 Result<Fd> open_file(const std::string& path, int flags, unsigned mode = 0, ErrorCode code = ErrorCode::kFileOperation);
 
+/// Opens /dev/null on those of the descriptors 0, 1 and 2 that are closed, so that no file of ours gets such a number
+/// and, with it, what is printed. For the start of a program. Errors: kFileOperation.
+Result<void> open_standard_descriptors();
+
 /// Size in bytes of what `fd` refers to (fstat).
 Result<std::uint64_t> file_size(int fd);
 

@@ -69,6 +69,15 @@ Result<void> pread_exact(int fd, std::span<std::byte> buffer, std::uint64_t offs
   return {};
 }
 
+Result<void> open_standard_descriptors() {
+  for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; ++fd) {
+    if (::fcntl(fd, F_GETFD) >= 0 || errno != EBADF) continue;
+    // The lowest number that is free is the one that is given, and those below are open by now. Children have it, too.
+    if (::open("/dev/null", O_RDWR) != fd) return fail_errno(ErrorCode::kFileOperation, "opening \"/dev/null\"");
+  }
+  return {};
+}
+
 Result<void> write_all(int fd, std::span<const std::byte> bytes) {
   bool is_socket = true;
   while (!bytes.empty()) {

@@ -11,8 +11,10 @@
 namespace nitro {
 
 Result<void> describe_eif(const std::string& path, std::ostream& out) {
-  NITRO_TRY(const eif::Description description, eif::describe(path));
-  print_json(out, eif::to_json(description));
+  auto description = eif::describe(path);
+  // Scripts know one code for all that is wrong with the file.
+  if (!description) return Failure(std::move(description).error().as(ErrorCode::kEifParsing));
+  print_json(out, eif::to_json(*description));
   return {};
 }
 

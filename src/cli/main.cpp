@@ -9,7 +9,9 @@
 
 #include "nitro/directories.h"
 #include "nitro/error_report.h"
+#include "nitro/fd.h"
 #include "nitro/version.h"
+#include "src/arguments/arguments.h"
 #include "src/cli/command.h"
 
 namespace nitro::cli {
@@ -40,8 +42,10 @@ int fail_with(const Error& error, const std::string& action, Context& context) {
 }
 
 int run(int argc, char** argv) {
-  // A reader of our output that goes away is an error of the write, which is reported or ignored where it happens.
+  // A reader of our output that goes away, and a limit on the size of files, are errors of the write, which are
+  // reported or ignored where they happen.
   std::signal(SIGPIPE, SIG_IGN);
+  std::signal(SIGXFSZ, SIG_IGN);
   CLI::App application("CLI for enclave lifetime management", "nitro-cli");
   application.set_version_flag("-V,--version", fmt::format("Nitro CLI {}", kVersion), "Print version");
   application.require_subcommand(1);
@@ -62,7 +66,7 @@ int run(int argc, char** argv) {
     return kUsageStatus;
   }
   try {
-    application.parse(argc, argv);
+    parse_arguments(application, argc, argv);
   } catch (const CLI::ParseError& error) {
     return application.exit(error) == 0 ? 0 : kUsageStatus;
   }
@@ -84,6 +88,10 @@ int run(int argc, char** argv) {
 
 int main(int argc, char** argv) {
   try {
+    if (auto opened = nitro::open_standard_descriptors(); !opened) {
+      std::cerr << "nitro-cli: " << opened.error().message() << "\n";
+      return EXIT_FAILURE;
+    }
     return nitro::cli::run(argc, argv);
   } catch (const std::exception& exception) {
     // The one place for exceptions: a bug, or no memory.

@@ -4,6 +4,7 @@ import json
 import os
 import pathlib
 import random
+import shlex
 import signal
 import subprocess
 import time
@@ -57,6 +58,15 @@ class Transports(InterruptionTest):
     def prepare(cls):
         cls.archive = cls.workshop.path("big.tar")
         parts.enclave.docker_archive(cls.archive, {"bin/app": (os.urandom(4 << 20), 0o755)}, ["/bin/app"], tag="big:1")
+
+    def test_closed_descriptors(self):
+        """What is printed does not end up in the image that has got the descriptor's number."""
+        archive = parts.golden_archive("tiny")
+        for closed in (">&-", "2>&-", "<&- >&- 2>&-"):
+            command = " ".join(map(shlex.quote, self.build.command(f"docker-archive:{archive}", "--build-time", parts.BUILD_TIME)))
+            subprocess.run(["sh", "-c", f"{command} {closed}"], env=self.build.environment, stdin=subprocess.DEVNULL,
+                           stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=True)
+            self.assertEqual(self.build.bytes()[:4], b".eif", closed)
 
     def test_archive(self):
         self.interrupt(f"docker-archive:{self.archive}")

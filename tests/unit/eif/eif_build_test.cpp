@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <filesystem>
+#include <fstream>
 #include <sstream>
 
 #include "eif/eif_build_command.h"
@@ -125,6 +126,29 @@ TEST(EifBuild, TakesTheVersionFromItsOwnOption) {
   ASSERT_OK(metadata);
   EXPECT_EQ((*metadata)->image_name, "n");
   EXPECT_EQ((*metadata)->image_version, "7");
+}
+
+TEST(EifBuild, RefusesEmptyPathsInsteadOfLeavingOutWhatWasAskedFor) {
+  const TempFolder folder;
+  const std::vector<std::string> common{
+      "--kernel",  golden("blobs/bzImage"),           "--cmdline", "q",
+      "--ramdisk", golden("eif/tiny/bootstrap.cpio"), "--output",  folder / "image.eif"};
+  const auto with = [&common](std::vector<std::string> more) {
+    more.insert(more.begin(), common.begin(), common.end());
+    return eif_build(more);
+  };
+  EXPECT_EQ(with({"--private-key", "", "--signing-certificate", golden("keys/ec384.cert.pem")}).status, 60);
+  EXPECT_NE(with({"--metadata", ""}).status, 0);
+  EXPECT_EQ(folder.entries(), 0U);
+}
+
+TEST(EifBuild, RefusesAnEmptyKernel) {
+  const TempFolder folder;
+  std::ofstream(folder / "empty").close();
+  const auto outcome = eif_build({"--kernel", folder / "empty", "--cmdline", "q", "--ramdisk", folder / "empty",
+                                  "--output", folder / "image.eif"});
+  EXPECT_EQ(outcome.status, 48);
+  EXPECT_EQ(folder.entries(), 1U);
 }
 
 TEST(EifBuild, LeavesTheOldOutputWhenItFails) {

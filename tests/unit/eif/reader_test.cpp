@@ -287,6 +287,21 @@ TEST(EifReader, RefusesOffsetsAndSizesThatDoNotHoldTogether) {
   }
 }
 
+TEST(EifReader, TakesTheSizeOfASignatureFromItsSection) {
+  // nitro-cli 1.5.0 leaves the size of the signature that was there before in the image's header.
+  auto image = read_file(golden("eif/resigned/image.eif"));
+  const auto reader = open_bytes(image);
+  ASSERT_OK(reader);
+  const auto* signature = reader->find(SectionType::kSignature);
+  ASSERT_NE(signature, nullptr);
+  const auto index = static_cast<std::size_t>(signature - reader->sections().data());
+  store_be(std::as_writable_bytes(std::span(image)).subspan(format::kSectionSizesOffset + 8 * index),
+           signature->size_bytes + 3);
+  const auto again = open_bytes(image);
+  ASSERT_OK(again);
+  EXPECT_EQ(again->find(SectionType::kSignature)->size_bytes, signature->size_bytes);
+}
+
 TEST(EifReader, RefusesSizesThatBothHeadersAgreeOnButTheFileDoesNotHave) {
   for (const std::uint64_t size :
        {std::uint64_t{8}, std::uint64_t{1} << 40, std::uint64_t{1} << 63, std::numeric_limits<std::uint64_t>::max(),

@@ -155,9 +155,11 @@ TEST(Image, NeedsACommandAndPrefersCmd) {
   EXPECT_EQ(parse_config(parts.config)->command, (std::vector<std::string>{"/e", "x"}));
   parts.config["config"]["Cmd"] = {"/c"};
   EXPECT_EQ(parse_config(parts.config)->command, std::vector<std::string>{"/c"});
-  // As the reference: an empty CMD is one.
+  // A list without words runs nothing.
   parts.config["config"]["Cmd"] = nlohmann::ordered_json::array();
-  EXPECT_TRUE(parse_config(parts.config)->command.empty());
+  EXPECT_EQ(parse_config(parts.config)->command, (std::vector<std::string>{"/e", "x"}));
+  parts.config["config"]["Entrypoint"] = nlohmann::ordered_json::array();
+  EXPECT_PRED2(contains, refusal(parts), "neither CMD nor ENTRYPOINT");
   parts.config["config"]["Cmd"] = "/alone";
   EXPECT_EQ(parse_config(parts.config)->command, std::vector<std::string>{"/alone"});
   parts.config["config"]["Cmd"] = {1, 2};
