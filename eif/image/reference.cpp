@@ -105,7 +105,6 @@ Result<ImageName> parse_image_name(std::string_view text) {
     name.host = kDefaultHost;
   }
   if (path.empty()) return invalid(text, "the name of the repository is missing");
-  if (path.size() > kMaxNameBytes) return invalid(text, "the name of the repository is longer than 255 characters");
   for (auto parts = path;;) {
     const auto slash = parts.find('/');
     if (!is_path_part(parts.substr(0, slash))) {
@@ -117,6 +116,10 @@ Result<ImageName> parse_image_name(std::string_view text) {
   }
   if (name.host == kDefaultHost && path.find('/') == std::string_view::npos) name.repository = kOfficialImages;
   name.repository += path;
+  // Of the name in full (distribution: NameTotalLengthMax).
+  if (name.host.size() + 1 + name.repository.size() > kMaxNameBytes) {
+    return invalid(text, "the name of the repository, with that of its registry, is longer than 255 characters");
+  }
   return name;
 }
 

@@ -90,6 +90,14 @@ TEST(ImageName, IsCompletedAsEnginesDo) {
   }
 }
 
+TEST(ImageName, HasAtMost255CharactersWithTheNameOfItsRegistry) {
+  const std::string longest(255 - std::string("docker.io/library/").size(), 'a');
+  ASSERT_TRUE(parse_image_name(longest));
+  EXPECT_TRUE(parse_image_name(parse_image_name(longest)->canonical()));
+  EXPECT_FALSE(parse_image_name(longest + "a"));
+  EXPECT_FALSE(parse_image_name("a.b/" + std::string(252, 'a')));
+}
+
 TEST(ImageName, LosesItsTagAndKeepsItsPort) {
   EXPECT_EQ(without_tag("golden/tiny:1"), "golden/tiny");
   EXPECT_EQ(without_tag("localhost:5000/a"), "localhost:5000/a");
