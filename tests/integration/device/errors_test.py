@@ -127,7 +127,7 @@ CASES = (
     Case("E13", RUN, status=BY_PROCESS, refuse=("inotify_init1:error=EMFILE",), processes=True),
     Case("E17", "run-enclave --config DIR/c.json", machine={"config file (EIF stands for the image's path)": "{"}),
     Case("E18", "describe-enclaves", refuse=("fchmod:error=EPERM",)),
-    Case("E19", "describe-eif --eif-path DIR/none.eif"),
+    Case("E19", "pcr --input DIR/none.eif"),
     Case("E20", "run-enclave --eif-path DIR/image.eif --memory 64 --cpu-ids 1 1", status=BY_PROCESS),
     Case("E21", "run-enclave --eif-path DIR/image.eif --memory 64 --cpu-ids 9", status=BY_PROCESS),
     Case("E22", "run-enclave --eif-path DIR/image.eif --memory 64 --cpu-count 9", status=BY_PROCESS),

@@ -98,7 +98,15 @@ class Machine:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(enclave["ProcessID"], signal.SIGKILL)
                 wait_until(lambda process=enclave["ProcessID"]: is_gone(process))
-        shutil.rmtree(self.folder)
+        # The process of an enclave whose command has failed may be about to write its last line.
+        assert wait_until(self.remove_folder), f"{self.folder} is still written to"
+
+    def remove_folder(self):
+        try:
+            shutil.rmtree(self.folder)
+        except OSError:
+            return False
+        return True
 
 
 def main():
