@@ -30,15 +30,18 @@ Result<void> SectionWriter::append(std::span<const std::byte> bytes) {
 
 Result<void> SectionWriter::flush() {
   if (buffer_ == nullptr) return {};
-  ImageDigests::Buffer& buffer = *std::exchange(buffer_, nullptr);
-  const auto bytes = std::span<const std::byte>(buffer.bytes()).first(std::exchange(filled_, 0));
+  return finish_piece(*std::exchange(buffer_, nullptr), std::exchange(filled_, 0), Written::kNo);
+}
+
+Result<void> SectionWriter::finish_piece(ImageDigests::Buffer& buffer, std::size_t size_bytes, Written written) {
+  const auto bytes = std::span<const std::byte>(buffer.bytes()).first(size_bytes);
   digests_.hash(buffer, bytes.size());
   data_crc32_ = crc32_of(bytes, data_crc32_);
-  auto written = pwrite_all(fd_, bytes, position_);
-  position_ += bytes.size();
+  auto result = written == Written::kNo ? pwrite_all(fd_, bytes, position_) : Result<void>();
   digests_.release(buffer);
+  position_ += bytes.size();
   start_writeback();
-  return written;
+  return result;
 }
 
 // Has the kernel write out what is there, so that fsync() finds little left to do. Only a hint: a failure means
@@ -91,17 +94,12 @@ Result<void> SectionWriter::take(
     ImageDigests::Buffer& buffer = digests_.acquire();
     const auto bytes = buffer.bytes().first(
         static_cast<std::size_t>(std::min<std::uint64_t>(size_bytes - done, ImageDigests::kBufferBytes)));
-    auto filled = fill(bytes, done);
-    if (filled) {
-      digests_.hash(buffer, bytes.size());
-      data_crc32_ = crc32_of(bytes, data_crc32_);
-      if (written == Written::kNo) filled = pwrite_all(fd_, bytes, position_);
+    if (auto filled = fill(bytes, done); !filled) {
+      digests_.release(buffer);
+      return filled;
     }
-    digests_.release(buffer);
-    NITRO_CHECK(std::move(filled));
-    position_ += bytes.size();
+    NITRO_CHECK(finish_piece(buffer, bytes.size(), written));
     done += bytes.size();
-    start_writeback();
   }
   return {};
 }

@@ -55,9 +55,10 @@ class SectionWriter {
   Result<void> begin_section(SectionType type);
   Result<void> append(std::span<const std::byte> bytes);
   Result<void> flush();
-  // Takes the bytes that `fill` puts into each buffer of the next `size_bytes`: measures them, and writes them unless
-  // they are in the file already.
+  // Measures the first `size_bytes` of `buffer`, writes them unless they are in the file already, and gives it back.
   enum class Written { kYes, kNo };
+  Result<void> finish_piece(ImageDigests::Buffer& buffer, std::size_t size_bytes, Written written);
+  // The same for all of the next `size_bytes`, which `fill` puts into one buffer after the other.
   Result<void> take(std::uint64_t size_bytes, Written written,
                     const std::function<Result<void>(std::span<std::byte> bytes, std::uint64_t done)>& fill);
   void start_writeback();
