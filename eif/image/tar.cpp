@@ -181,6 +181,12 @@ Result<std::string> TarReader::special_content(std::uint64_t size_bytes) {
   return content;
 }
 
+// The value of a record; empty when it is absent, which is what an empty value means, too.
+std::string_view TarReader::record(const Records& records, std::string_view key) {
+  const auto found = records.find(key);
+  return found == records.end() ? std::string_view() : std::string_view(found->second);
+}
+
 // Records of the form "LENGTH KEY=VALUE\n", where LENGTH counts the whole record.
 Result<void> TarReader::parse_records(std::string_view text, Records& records) const {
   while (!text.empty()) {
@@ -214,26 +220,25 @@ Result<void> TarReader::parse_records(std::string_view text, Records& records) c
 
 // What the extended header in front of a member says of it.
 Result<void> TarReader::apply_records(const Records& records, TarEntry& entry) {
-  for (const auto& [key, value] : records) {
+  if (const auto path = record(records, "path"); !path.empty()) entry.name = path;
+  if (const auto target = record(records, "linkpath"); !target.empty()) entry.link_target = target;
+  if (const auto size = record(records, "size"); !size.empty()) {
+    const auto parsed = pax_number(size);
+    if (!parsed || *parsed < 0) return malformed("the pax record \"size\" is not a size");
+    content_left_ = static_cast<std::uint64_t>(*parsed);
+  }
+  for (const auto& [key, id] : {std::pair("uid", &entry.uid), std::pair("gid", &entry.gid)}) {
+    const auto value = record(records, key);
     if (value.empty()) continue;
-    if (key == "path") entry.name = value;
-    if (key == "linkpath") entry.link_target = value;
-    if (key == "size") {
-      const auto parsed = pax_number(value);
-      if (!parsed || *parsed < 0) return malformed("the pax record \"size\" is not a size");
-      content_left_ = static_cast<std::uint64_t>(*parsed);
-    }
-    if (key == "uid" || key == "gid") {
-      const auto parsed = pax_number(value);
-      const auto id = parsed ? as_id(*parsed) : std::nullopt;
-      if (!id) return malformed("the pax record " + quote(key) + " is not a user or group number");
-      (key == "uid" ? entry.uid : entry.gid) = *id;
-    }
-    if (key == "mtime") {
-      const auto parsed = seconds(value);
-      if (!parsed) return malformed("the pax record \"mtime\" is not a time");
-      entry.mtime = *parsed;
-    }
+    const auto number = pax_number(value);
+    const auto parsed = number ? as_id(*number) : std::nullopt;
+    if (!parsed) return malformed("the pax record " + quote(key) + " is not a user or group number");
+    *id = *parsed;
+  }
+  if (const auto time = record(records, "mtime"); !time.empty()) {
+    const auto parsed = seconds(time);
+    if (!parsed) return malformed("the pax record \"mtime\" is not a time");
+    entry.mtime = *parsed;
   }
   return {};
 }
@@ -290,18 +295,14 @@ Result<SparseRegions> TarReader::read_stored_sparse_map() {
 }
 
 Result<void> TarReader::read_pax_sparse_map(const Records& records, TarEntry& entry) {
-  const auto record = [&records](std::string_view key) {
-    const auto found = records.find(key);
-    return found == records.end() ? std::string_view() : std::string_view(found->second);
-  };
-  const bool stored_map = record("GNU.sparse.major") == "1" && record("GNU.sparse.minor") == "0";
-  const auto map = record(kSparseMap);
+  const bool stored_map = record(records, "GNU.sparse.major") == "1" && record(records, "GNU.sparse.minor") == "0";
+  const auto map = record(records, kSparseMap);
   // Of a version that nobody knows, as in Go's reader: a file like others.
   if (!stored_map && map.empty()) return {};
 
-  if (const auto name = record("GNU.sparse.name"); !name.empty()) entry.name = name;
-  auto size_text = record("GNU.sparse.size");
-  if (size_text.empty()) size_text = record("GNU.sparse.realsize");
+  if (const auto name = record(records, "GNU.sparse.name"); !name.empty()) entry.name = name;
+  auto size_text = record(records, "GNU.sparse.size");
+  if (size_text.empty()) size_text = record(records, "GNU.sparse.realsize");
   const auto size = pax_number(size_text);
   if (!size || *size < 0) return malformed("the size of a sparse file cannot be read");
   entry.size_bytes = static_cast<std::uint64_t>(*size);
@@ -386,8 +387,8 @@ Result<bool> TarReader::next(TarEntry& entry) {
     entry.mtime = *mtime;
     content_left_ = static_cast<std::uint64_t>(*size);
     // An extended header may give the owner that a header has no room for.
-    const auto owner = records.contains("uid") && !records["uid"].empty() ? std::optional(0U) : as_id(*uid);
-    const auto group = records.contains("gid") && !records["gid"].empty() ? std::optional(0U) : as_id(*gid);
+    const auto owner = record(records, "uid").empty() ? as_id(*uid) : 0;
+    const auto group = record(records, "gid").empty() ? as_id(*gid) : 0;
     if (!owner || !group) return malformed("the owner of " + quote(entry.name) + " is not a user or group number");
     entry.uid = *owner;
     entry.gid = *group;

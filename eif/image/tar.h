@@ -76,6 +76,7 @@ class TarReader {
   Result<void> pass_content();
   Result<std::string> special_content(std::uint64_t size_bytes);
   Result<void> parse_records(std::string_view text, Records& records) const;
+  static std::string_view record(const Records& records, std::string_view key);
   Result<void> apply_records(const Records& records, TarEntry& entry);
   Result<void> read_gnu_sparse_map(std::span<const std::byte> header, TarEntry& entry);
   Result<void> read_pax_sparse_map(const Records& records, TarEntry& entry);
