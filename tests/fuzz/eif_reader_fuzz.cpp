@@ -8,6 +8,7 @@
 
 #include "nitro/eif/describe_json.h"
 #include "nitro/eif/reader.h"
+#include "tests/fuzz/fuzz.h"
 
 using nitro::ErrorCode;
 using nitro::Fd;
@@ -15,9 +16,7 @@ namespace eif = nitro::eif;
 
 namespace {
 
-void require(bool holds) {
-  if (!holds) std::abort();
-}
+using nitro::fuzz::require;
 
 void check(const eif::Reader& reader) {
   std::uint64_t end = 548;

@@ -9,16 +9,15 @@
 #include "nitro/bytes.h"
 #include "nitro/eif/metadata.h"
 #include "nitro/eif/sign.h"
+#include "tests/fuzz/fuzz.h"
 
 namespace eif = nitro::eif;
 
 namespace {
 
-constexpr std::time_t kNow = 1800000000;
+using nitro::fuzz::require;
 
-void require(bool holds) {
-  if (!holds) std::abort();
-}
+constexpr std::time_t kNow = 1800000000;
 
 void metadata(std::string_view text) {
   const auto parsed = eif::parse_metadata(text);

@@ -4,8 +4,6 @@
 // The first byte chooses. Even: the rest is a tar archive, whose checksums are put right first, or no change would get
 // past them. Odd: the rest are entries in a short form (kind, name from a small alphabet, link target), which get to
 // the rules of the tree at once.
-#include <sys/mman.h>
-#include <unistd.h>
 
 #include <cstdint>
 #include <cstdio>
@@ -17,6 +15,7 @@
 
 #include "eif/image/ramdisk.h"
 #include "nitro/bytes.h"
+#include "tests/fuzz/fuzz.h"
 
 using nitro::ErrorCode;
 using nitro::Fd;
@@ -25,11 +24,9 @@ namespace image = nitro::image;
 
 namespace {
 
-constexpr std::size_t kBlock = 512;
+using nitro::fuzz::require;
 
-void require(bool holds) {
-  if (!holds) std::abort();
-}
+constexpr std::size_t kBlock = 512;
 
 void put_checksums_right(std::string& archive) {
   for (std::size_t at = 0; at + kBlock <= archive.size(); at += kBlock) {
@@ -44,9 +41,7 @@ void put_checksums_right(std::string& archive) {
 }
 
 image::Extent extent_of(const std::string& bytes) {
-  Fd file(::memfd_create("fuzz", MFD_CLOEXEC));
-  require(file.valid() && nitro::write_all(file.get(), nitro::as_bytes(bytes)).has_value());
-  return {std::make_shared<const Fd>(std::move(file)), 0, bytes.size()};
+  return {std::make_shared<const Fd>(nitro::fuzz::file_of(bytes)), 0, bytes.size()};
 }
 
 // The tree holds together whatever it was made of, and so does the ramdisk.

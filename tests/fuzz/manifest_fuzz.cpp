@@ -4,7 +4,6 @@
 //
 // The first byte chooses the kind, the rest are texts with zero bytes between them. "@3" in a text stands for the
 // digest of text 3, or no change would get past the check of digests; a text may name later ones only.
-#include <sys/mman.h>
 
 #include <cstdint>
 #include <cstdio>
@@ -17,6 +16,7 @@
 #include "eif/image/oci.h"
 #include "eif/image/token.h"
 #include "nitro/bytes.h"
+#include "tests/fuzz/fuzz.h"
 
 using nitro::ErrorCode;
 using nitro::Fd;
@@ -25,14 +25,10 @@ namespace image = nitro::image;
 
 namespace {
 
-void require(bool holds) {
-  if (!holds) std::abort();
-}
+using nitro::fuzz::require;
 
 image::Extent extent_of(const std::string& bytes) {
-  Fd file(::memfd_create("fuzz", MFD_CLOEXEC));
-  require(file.valid() && nitro::write_all(file.get(), nitro::as_bytes(bytes)).has_value());
-  return {std::make_shared<const Fd>(std::move(file)), 0, bytes.size()};
+  return {std::make_shared<const Fd>(nitro::fuzz::file_of(bytes)), 0, bytes.size()};
 }
 
 constexpr std::size_t kMaxTexts = 8;

@@ -21,9 +21,12 @@
 #include "nitro/event_loop.h"
 #include "nitro/mapping.h"
 #include "nitro/unix_socket.h"
+#include "tests/fuzz/fuzz.h"
 #include "tests/unit/enclave_proc/local/pack.h"
 
 namespace {
+
+using nitro::fuzz::require;
 
 using namespace nitro;
 using namespace nitro::proc;
@@ -35,10 +38,6 @@ constexpr std::uint32_t kEntries = 16;
 constexpr std::uint64_t kQueues[] = {0x1000, 0x2000};
 constexpr std::uint64_t kPackets = 0x4000;
 constexpr std::uint64_t kGuestCid = 42;
-
-void require(bool holds) {
-  if (!holds) std::abort();
-}
 
 class Script {
  public:
