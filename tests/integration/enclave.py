@@ -29,6 +29,15 @@ def skip(why):
     raise SystemExit(SKIPPED)
 
 
+def absent_programs(*names):
+    """Why a test cannot run, or nothing. In CI, where the project's own list of packages has been installed, a program that is absent is a
+    failure: the list lacks something."""
+    absent = [name for name in names if shutil.which(name) is None]
+    if absent and os.environ.get("CI"):
+        raise AssertionError(f"{', '.join(absent)} is not installed: bootstrap/debian-packages has to list what brings it")
+    return f"{', '.join(absent)} is not installed" if absent else None
+
+
 def needed(name, why):
     value = os.environ.get(name)
     if not value or not os.path.exists(value):

@@ -40,9 +40,8 @@ def sha256(content):
 
 
 def need_programs(*names):
-    for name in names:
-        if not shutil.which(name):
-            raise unittest.SkipTest(f"{name} is not installed")
+    if why := enclave.absent_programs(*names):
+        raise unittest.SkipTest(why)
 
 
 def need_root():

@@ -15,7 +15,7 @@ import unittest
 
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
-from enclave import docker_archive, needed, skip  # noqa: E402
+from enclave import absent_programs, docker_archive, needed, skip  # noqa: E402
 
 PARENT = pathlib.Path(os.environ.get("NITRO_PARENT", HERE.parents[3] / "shared/parent"))
 BUSYBOX = shutil.which("busybox")
@@ -252,9 +252,8 @@ def main():
         skip(f"{PARENT}/nitro_parent.py is not there: these tests need the parent machine (NITRO_PARENT names its folder)")
     needed("NITRO_CLI", "build the project first")
     needed("NITRO_CLI_BLOBS", "make them with blobs/build-blobs")
-    for program in ("busybox", "cpio", "ldd"):
-        if shutil.which(program) is None:
-            skip(f"{program} is not there: install busybox-static and cpio")
+    if why := absent_programs("busybox", "cpio", "ldd"):
+        skip(why)
     known = subprocess.run(["/sbin/ldconfig", "-p"], stdout=subprocess.PIPE, text=True, check=False).stdout
     missing = [library for library in LIBRARIES if library not in known]
     missing += [folder for folder in ("/usr/share/seabios", "/usr/share/qemu") if not os.path.isdir(folder)]

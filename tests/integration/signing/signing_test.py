@@ -12,7 +12,7 @@ import time
 import unittest
 
 from signing import GOLDEN, IMAGE, SIGNATURE_SECTION, SigningTest, sections  # first: it makes enclave.py known
-from enclave import skip
+from enclave import absent_programs, skip
 
 CURVES = ("prime256v1", "secp384r1", "secp521r1")
 PAST, SOON, FAR = "20000101000000Z", "20010101000000Z", "21000101000000Z"
@@ -139,6 +139,6 @@ class SigningWithFiles(SigningTest):
 
 
 if __name__ == "__main__":
-    if shutil.which("openssl") is None:
-        skip("the openssl command is not there")
+    if why := absent_programs("openssl"):
+        skip(why)
     unittest.main()
