@@ -8,6 +8,7 @@
 #include "eif/image/docker_config.h"
 #include "nitro/bytes.h"
 #include "nitro/output_file.h"
+#include "nitro/text.h"
 
 namespace nitro::image {
 
@@ -39,8 +40,7 @@ std::string progress_line(const nlohmann::ordered_json& step) {
   const auto mib = [detail](const char* key) -> std::string {
     const auto* bytes = value_at(*detail, key);
     if (bytes == nullptr || !bytes->is_number_unsigned()) return {};
-    const auto tenths = bytes->get<std::uint64_t>() / 104858;  // a tenth of a MiB
-    return std::to_string(tenths / 10) + "." + std::to_string(tenths % 10);
+    return in_mib(bytes->get<std::uint64_t>());
   };
   if (const auto current = mib("current"); !current.empty()) {
     const auto total = mib("total");

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "nitro/bytes.h"
+#include "nitro/text.h"
 
 namespace nitro::image {
 
@@ -13,12 +14,6 @@ namespace {
 
 constexpr std::string_view kByteOrderMark = "\xef\xbb\xbf";
 constexpr std::string_view kBlanks = " \t\r\v\f";
-
-std::string_view trimmed(std::string_view text) {
-  const auto first = text.find_first_not_of(kBlanks);
-  if (first == std::string_view::npos) return {};
-  return text.substr(first, text.find_last_not_of(kBlanks) - first + 1);
-}
 
 // "./a//b/" is "a/b"; "/a" is "a".
 std::string cleaned(std::string_view pattern) {
@@ -188,13 +183,13 @@ Result<IgnoreRules> IgnoreRules::parse(std::string_view text) {
     const auto end = text.find('\n');
     const auto raw = text.substr(0, end);
     text = end == std::string_view::npos ? std::string_view() : text.substr(end + 1);
-    auto line = trimmed(raw);
+    auto line = trimmed(raw, kBlanks);
     if (raw.starts_with('#') || line.empty()) continue;
     const auto failed = [&](std::string_view reason) {
       return invalid("line " + std::to_string(number) + " (" + quote(line) + "): " + std::string(reason));
     };
     const bool exception = line.starts_with('!');
-    const auto path = exception ? trimmed(line.substr(1)) : line;
+    const auto path = exception ? trimmed(line.substr(1), kBlanks) : line;
     if (path.empty()) return failed("there is nothing behind the '!'");
     auto pattern_text = cleaned(path);
     auto pattern = IgnorePattern::parse(pattern_text);

@@ -12,6 +12,7 @@
 #include "eif/image/token.h"
 #include "nitro/bytes.h"
 #include "nitro/output_file.h"
+#include "nitro/text.h"
 
 namespace nitro::image {
 
@@ -127,11 +128,6 @@ class Repository {
 
 bool is_manifest(const Descriptor& blob) {
   return blob.media_type.find("manifest") != std::string::npos || blob.media_type.find("index") != std::string::npos;
-}
-
-std::string in_mib(std::uint64_t bytes) {
-  const auto tenths = bytes * 10 / (1U << 20);
-  return std::to_string(tenths / 10) + "." + std::to_string(tenths % 10);
 }
 
 // A blob on its way into a scratch file.

@@ -2,11 +2,11 @@
 #include "eif/image/token.h"
 
 #include <algorithm>
-#include <cctype>
 
 #include "eif/image/source.h"
 #include "nitro/bytes.h"
 #include "nitro/http.h"
+#include "nitro/text.h"
 
 namespace nitro::image {
 
@@ -59,9 +59,7 @@ std::vector<Challenge> parse_challenges(std::string_view header) {
     if (start == std::string_view::npos) return challenges;
     header = header.substr(start);
     const auto end = header.find_first_of(" \t,=");
-    std::string word(header.substr(0, end));
-    std::transform(word.begin(), word.end(), word.begin(),
-                   [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+    auto word = to_lower(header.substr(0, end));
     if (end == std::string_view::npos || header[end] != '=') {
       challenges.push_back({std::move(word), {}});
       header = end == std::string_view::npos ? std::string_view() : header.substr(end);

@@ -5,7 +5,6 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <cctype>
 #include <optional>
 #include <span>
 #include <string>
@@ -18,6 +17,7 @@
 #include "nitro/bytes.h"
 #include "nitro/child.h"
 #include "nitro/fd.h"
+#include "nitro/text.h"
 
 namespace nitro::kms {
 
@@ -163,12 +163,6 @@ Result<std::optional<Credentials>> from_profile(const Surroundings& surroundings
   return std::optional<Credentials>();
 }
 
-bool is_true(std::string text) {
-  std::transform(text.begin(), text.end(), text.begin(),
-                 [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
-  return text == "true";
-}
-
 }  // namespace
 
 Result<Credentials> find_credentials(const Surroundings& surroundings, const KeyArn& key) {
@@ -189,7 +183,7 @@ Result<Credentials> find_credentials(const Surroundings& surroundings, const Key
   constexpr const char* kNone =
       "there are no AWS credentials: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, name a profile in AWS_PROFILE, "
       "or give this EC2 instance a role";
-  if (is_true(surroundings.variable("AWS_EC2_METADATA_DISABLED"))) {
+  if (to_lower(surroundings.variable("AWS_EC2_METADATA_DISABLED")) == "true") {
     return refuse(std::string(kNone) + " and unset AWS_EC2_METADATA_DISABLED");
   }
   auto credentials = instance_credentials(surroundings);

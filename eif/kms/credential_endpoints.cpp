@@ -6,11 +6,11 @@
 
 #include <algorithm>
 #include <array>
-#include <cctype>
 #include <utility>
 
 #include "nitro/bytes.h"
 #include "nitro/fd.h"
+#include "nitro/text.h"
 
 namespace nitro::kms {
 
@@ -86,11 +86,6 @@ Result<std::string> container_url(const Surroundings& surroundings) {
   return url;
 }
 
-std::string lower(std::string text) {
-  std::transform(text.begin(), text.end(), text.begin(), [](unsigned char c) { return std::tolower(c); });
-  return text;
-}
-
 }  // namespace
 
 Result<std::optional<Credentials>> container_credentials(const Surroundings& surroundings) {
@@ -112,7 +107,7 @@ Result<std::optional<Credentials>> container_credentials(const Surroundings& sur
 Result<Credentials> instance_credentials(const Surroundings& surroundings) {
   auto host = surroundings.variable("AWS_EC2_METADATA_SERVICE_ENDPOINT");
   if (host.empty()) {
-    const bool v6 = lower(surroundings.variable("AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE")) == "ipv6";
+    const bool v6 = to_lower(surroundings.variable("AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE")) == "ipv6";
     host = v6 ? kInstanceHostV6 : kInstanceHost;
   }
   while (host.ends_with('/')) host.pop_back();

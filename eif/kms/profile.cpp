@@ -2,11 +2,11 @@
 #include "eif/kms/profile.h"
 
 #include <algorithm>
-#include <cctype>
 #include <cerrno>
 #include <utility>
 
 #include "nitro/fd.h"
+#include "nitro/text.h"
 
 namespace nitro::kms {
 
@@ -18,12 +18,6 @@ constexpr std::size_t kMaxFileBytes = std::size_t{1} << 20;
 
 bool is_blank(char c) {
   return kBlank.find(c) != std::string_view::npos;
-}
-
-std::string_view trimmed(std::string_view text) {
-  const auto first = text.find_first_not_of(kBlank);
-  if (first == std::string_view::npos) return {};
-  return text.substr(first, text.find_last_not_of(kBlank) - first + 1);
 }
 
 // Up to a # or ; that stands at the start or after a blank.
@@ -38,7 +32,7 @@ std::string_view without_comment(std::string_view text) {
 std::optional<std::string_view> profile_of_section(std::string_view line, SharedFile file) {
   const auto end = line.find(']');
   if (end == std::string_view::npos) return std::nullopt;
-  const auto title = trimmed(line.substr(1, end - 1));
+  const auto title = trimmed(line.substr(1, end - 1), kBlank);
   if (file == SharedFile::kCredentials || title == "default") return title;
   constexpr std::string_view kWord = "profile";
   if (!title.starts_with(kWord) || title.size() == kWord.size() || !is_blank(title[kWord.size()])) return std::nullopt;
@@ -70,7 +64,7 @@ Result<std::optional<Profile>> load_file(const std::string& path, SharedFile fil
 std::optional<Profile> profile_in(std::string_view text, SharedFile file, std::string_view name) {
   std::optional<Profile> profile;
   bool inside = false;
-  std::optional<std::size_t> setting_indent;  // of the section's last setting
+  std::size_t setting_indent = std::string_view::npos;  // of the section's last setting; npos: there is none
   while (!text.empty()) {
     const auto end = std::min(text.find('\n'), text.size());
     auto line = text.substr(0, end);
@@ -81,17 +75,15 @@ std::optional<Profile> profile_in(std::string_view text, SharedFile file, std::s
     if (line.front() == '[' && indent == 0) {
       inside = profile_of_section(line, file) == name;
       if (inside && !profile) profile.emplace();
-      setting_indent.reset();
+      setting_indent = std::string_view::npos;
       continue;
     }
-    if (setting_indent && indent > *setting_indent) continue;  // belongs to the setting above
+    if (indent > setting_indent) continue;  // belongs to the setting above
     setting_indent = indent;
     const auto equals = line.find('=');
     if (!inside || equals == std::string_view::npos) continue;
-    std::string key(trimmed(line.substr(0, equals)));
-    std::transform(key.begin(), key.end(), key.begin(),
-                   [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
-    profile->insert_or_assign(std::move(key), Secret(std::string(trimmed(line.substr(equals + 1)))));
+    auto key = to_lower(trimmed(line.substr(0, equals), kBlank));
+    profile->insert_or_assign(std::move(key), Secret(std::string(trimmed(line.substr(equals + 1), kBlank))));
   }
   return profile;
 }

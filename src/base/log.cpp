@@ -9,13 +9,13 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <cstdlib>
 #include <mutex>
 #include <string_view>
 
 #include "nitro/bytes.h"
 #include "nitro/fd.h"
+#include "nitro/text.h"
 
 namespace nitro {
 namespace {
@@ -55,9 +55,7 @@ class SharedFileSink final : public spdlog::sinks::base_sink<std::mutex> {
 
 spdlog::level::level_enum level_from_environment() {
   const char* value = std::getenv("RUST_LOG");
-  std::string name = value != nullptr ? value : "info";
-  std::transform(name.begin(), name.end(), name.begin(),
-                 [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+  const auto name = to_lower(value != nullptr ? value : "info");
   if (name == "trace") return spdlog::level::trace;
   if (name == "debug") return spdlog::level::debug;
   if (name == "warn") return spdlog::level::warn;

@@ -18,6 +18,7 @@
 #include "nitro/directories.h"
 #include "nitro/eif/writer.h"
 #include "nitro/output_file.h"
+#include "nitro/text.h"
 #include "nitro/version.h"
 #include "progress.h"
 #include "src/cli/command.h"
@@ -51,12 +52,6 @@ Result<Platform> choose_platform(const std::string& architecture) {
   }
   return fail(ErrorCode::kEifBuilding,
               "there are no enclaves for the architecture " + quote(name) + "; choose x86_64 or aarch64");
-}
-
-std::string trimmed(const std::string& text) {
-  constexpr const char* kBlank = " \t\r\n\v\f";
-  const auto first = text.find_first_not_of(kBlank);
-  return first == std::string::npos ? std::string() : text.substr(first, text.find_last_not_of(kBlank) - first + 1);
 }
 
 // The parts of an enclave that do not come from the user.

@@ -5,9 +5,7 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <array>
-#include <cctype>
 #include <cstdlib>
 #include <memory>
 #include <optional>
@@ -16,6 +14,7 @@
 
 #include "nitro/bytes.h"
 #include "nitro/fd.h"
+#include "nitro/text.h"
 #include "nitro/version.h"
 
 namespace nitro::http {
@@ -45,24 +44,14 @@ struct Exchange {
   std::optional<Error> error = std::nullopt;
 };
 
-std::string_view trimmed(std::string_view text) {
-  constexpr std::string_view kBlank = " \t\r\n";
-  const auto first = text.find_first_not_of(kBlank);
-  if (first == std::string_view::npos) return {};
-  return text.substr(first, text.find_last_not_of(kBlank) - first + 1);
-}
-
 std::size_t on_header(char* bytes, std::size_t, std::size_t size, void* context) {
   auto& exchange = *static_cast<Exchange*>(context);
   const std::string_view line(bytes, size);
   // Another status line: of a redirect's target, or after "100 Continue". What came before is history.
   if (line.starts_with("HTTP/")) exchange.response.headers.clear();
   if (const auto colon = line.find(':'); colon != std::string_view::npos) {
-    std::string name(line.substr(0, colon));
-    std::transform(name.begin(), name.end(), name.begin(),
-                   [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
-    auto& value = exchange.response.headers[name];
-    value += (value.empty() ? "" : ", ") + std::string(trimmed(line.substr(colon + 1)));
+    auto& value = exchange.response.headers[to_lower(line.substr(0, colon))];
+    value += (value.empty() ? "" : ", ") + std::string(trimmed(line.substr(colon + 1), " \t\r\n"));
   }
   return size;
 }

@@ -1,0 +1,26 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "nitro/text.h"
+
+#include <algorithm>
+
+namespace nitro {
+
+std::string to_lower(std::string_view text) {
+  std::string lower(text);
+  std::transform(lower.begin(), lower.end(), lower.begin(),
+                 [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; });
+  return lower;
+}
+
+std::string_view trimmed(std::string_view text, std::string_view blanks) {
+  const auto first = text.find_first_not_of(blanks);
+  if (first == std::string_view::npos) return {};
+  return text.substr(first, text.find_last_not_of(blanks) - first + 1);
+}
+
+std::string in_mib(std::uint64_t bytes) {
+  constexpr std::uint64_t kMib = std::uint64_t{1} << 20;
+  return std::to_string(bytes / kMib) + "." + std::to_string(bytes % kMib * 10 / kMib);
+}
+
+}  // namespace nitro
