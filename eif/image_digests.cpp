@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "eif/image_digests.h"
 
+#include <algorithm>
 #include <array>
 #include <condition_variable>
 #include <deque>
@@ -9,16 +10,15 @@
 #include <system_error>
 #include <thread>
 #include <utility>
+#include <vector>
 
 #include "eif/digest.h"
 
 namespace nitro::eif {
 namespace {
 
-// 5 MiB in all. With three threads on two processors one of them may have to wait for a time slice of some
-// milliseconds; the others must not run out of buffers meanwhile (signing 410 MB: 0.83 s with 8 buffers, 0.77 s with
-// 20).
-constexpr std::size_t kBufferCount = 20;
+// 3 MiB in all: enough for the threads to go on while the caller waits for the disk.
+constexpr std::size_t kBufferCount = 12;
 // Below this a thread costs more than it saves; kernels and bootstrap ramdisks alone stay inline.
 constexpr std::size_t kInlineBytes = std::size_t{4} << 20;
 
@@ -31,21 +31,22 @@ struct ImageDigests::Shared {
     Buffer* buffer = nullptr;  // nullptr for kFork
     std::size_t size_bytes = 0;
   };
-  // A hash with the thread that drives it; `fork` is used for PCR1 only. Without a thread the caller drives it.
+  // A hash and what it has to take in, in this order; `fork` is used for PCR1 only.
   struct Lane {
     explicit Lane(Digest digest) : main(std::move(digest)) {}
+    // Only with whoever has set `busy`.
     Digest main;
     std::optional<Digest> fork;
     std::optional<Error> failure;
-    std::deque<Work> queue;  // under the mutex
-    std::condition_variable changed;
-    std::thread thread;
+    // Under the mutex.
+    std::deque<Work> queue;
+    bool busy = false;
   };
 
   Shared(Digest image, Digest app, HashAlgorithm chosen)
       : algorithm(chosen), lanes{Lane(std::move(image)), Lane(std::move(app))} {}
 
-  void carry_out(Lane& lane, const Work& work) const {
+  static void carry_out(Lane& lane, const Work& work) {
     if (work.step == Step::kFork) {
       if (auto copy = lane.main.fork()) {
         lane.fork.emplace(std::move(*copy));
@@ -59,57 +60,79 @@ struct ImageDigests::Shared {
     if (work.step == Step::kUpdateBoth && lane.fork) lane.fork->update(bytes);
   }
 
-  void run(Lane& lane) {
+  // Carries out the oldest work of the lane that is furthest behind; false when there is none that nobody is at.
+  bool work_once(std::unique_lock<std::mutex>& lock) {
+    Lane* next = nullptr;
+    for (Lane& lane : lanes) {
+      if (lane.busy || lane.queue.empty()) continue;
+      if (next == nullptr || lane.queue.size() > next->queue.size()) next = &lane;
+    }
+    if (next == nullptr) return false;
+    next->busy = true;
+    const Work work = next->queue.front();
+    next->queue.pop_front();
+    lock.unlock();
+    carry_out(*next, work);
+    lock.lock();
+    next->busy = false;
+    if (work.buffer != nullptr) --work.buffer->users_;
+    changed.notify_all();
+    return true;
+  }
+
+  void run() {
+    std::unique_lock lock(mutex);
     for (;;) {
-      std::unique_lock lock(mutex);
-      lane.changed.wait(lock, [&] { return !lane.queue.empty() || stopping; });
-      if (lane.queue.empty() || abandoned) return;
-      const Work work = lane.queue.front();
-      lane.queue.pop_front();
-      lock.unlock();
-      carry_out(lane, work);
-      if (work.buffer != nullptr) drop(*work.buffer);
+      if (abandoned) return;
+      if (work_once(lock)) continue;
+      if (stopping && idle()) return;
+      changed.wait(lock);
     }
   }
 
+  // Nothing is left to be begun.
+  [[nodiscard]] bool idle() const {
+    return std::all_of(lanes.begin(), lanes.end(), [](const Lane& lane) { return lane.queue.empty(); });
+  }
+
   void give(Lane& lane, const Work& work) {
-    if (!lane.thread.joinable()) {
+    if (threads.empty()) {
       carry_out(lane, work);
       return;
     }
     const std::scoped_lock lock(mutex);
     if (work.buffer != nullptr) ++work.buffer->users_;
     lane.queue.push_back(work);
-    lane.changed.notify_one();
+    changed.notify_all();
   }
 
   void drop(Buffer& buffer) {
     const std::scoped_lock lock(mutex);
-    if (--buffer.users_ == 0) buffer_free.notify_one();
+    --buffer.users_;
   }
 
+  // The caller works, too, so that as many threads are busy as there are processors, and never more than have work.
   void start_threads() {
+    const std::size_t count = std::min<std::size_t>(lanes.size(), std::thread::hardware_concurrency() - 1);
     try {
-      for (Lane& lane : lanes) {
-        lane.thread = std::thread([this, &lane] { run(lane); });
-      }
+      while (threads.size() < count) threads.emplace_back([this] { run(); });
     } catch (const std::system_error&) {
-      // No thread to be had (a limit of the user or the container): that lane stays with the caller, which is only
-      // slower.
+      // No thread to be had (a limit of the user or the container), which is only slower.
       threads_allowed = false;
     }
   }
 
   void join(bool abandon) {
     {
-      const std::scoped_lock lock(mutex);
+      std::unique_lock lock(mutex);
       stopping = true;
       abandoned = abandon;
-      for (Lane& lane : lanes) lane.changed.notify_one();
+      changed.notify_all();
+      while (!abandon && work_once(lock)) {
+      }
     }
-    for (Lane& lane : lanes) {
-      if (lane.thread.joinable()) lane.thread.join();
-    }
+    for (std::thread& thread : threads) thread.join();
+    threads.clear();
   }
 
   HashAlgorithm algorithm;
@@ -120,11 +143,12 @@ struct ImageDigests::Shared {
   int ramdisks = 0;
 
   std::mutex mutex;
-  std::condition_variable buffer_free;
+  std::condition_variable changed;  // work is there or done, a buffer is free, the end is near
   bool stopping = false;
   bool abandoned = false;
   std::array<Buffer, kBufferCount> buffers;
   std::array<Lane, 2> lanes;  // PCR0 with PCR1; PCR2
+  std::vector<std::thread> threads;
 };
 
 ImageDigests::ImageDigests(std::unique_ptr<Shared> shared) : shared_(std::move(shared)) {}
@@ -163,7 +187,7 @@ ImageDigests::Buffer& ImageDigests::acquire() {
       if (!buffer.memory_) buffer.memory_ = std::make_unique_for_overwrite<std::byte[]>(kBufferBytes);
       return buffer;
     }
-    shared_->buffer_free.wait(lock);
+    if (!shared_->work_once(lock)) shared_->changed.wait(lock);
   }
 }
 
@@ -172,7 +196,7 @@ void ImageDigests::hash(Buffer& buffer, std::size_t size_bytes) {
   const bool ramdisk = shared.section == SectionType::kRamdisk;
   if (!ramdisk && shared.section != SectionType::kKernel && shared.section != SectionType::kCmdline) return;
 
-  if (shared.threads_allowed && !shared.lanes[0].thread.joinable()) {
+  if (shared.threads_allowed && shared.threads.empty()) {
     shared.hashed_inline += size_bytes;
     if (shared.hashed_inline > kInlineBytes) shared.start_threads();
   }
