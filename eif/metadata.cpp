@@ -61,26 +61,6 @@ std::string rfc3339(std::time_t seconds, long nanoseconds) {
 
 }  // namespace
 
-Result<nlohmann::ordered_json> parse_json(std::string_view text, ErrorCode code) {
-  // What recurses over the value later (writing, comparing) must not be at the mercy of the text.
-  bool too_deep = false;
-  using Event = nlohmann::json::parse_event_t;
-  const auto limit_depth = [&](int levels_around, Event event, nlohmann::json&) {
-    const bool opens = event == Event::object_start || event == Event::array_start;
-    if (opens && levels_around >= static_cast<int>(kMaxJsonDepth)) too_deep = true;
-    return !too_deep;
-  };
-  try {
-    nlohmann::json json = nlohmann::json::parse(text.begin(), text.end(), limit_depth);
-    if (too_deep) return fail(code, "the JSON is nested deeper than " + std::to_string(kMaxJsonDepth) + " levels");
-    return nlohmann::ordered_json(json);
-  } catch (const nlohmann::json::parse_error& error) {
-    return fail(code, "the text is no valid JSON at byte " + std::to_string(error.byte));
-  } catch (const nlohmann::json::out_of_range&) {
-    return fail(code, "a number in the JSON is out of range");
-  }
-}
-
 Result<Metadata> parse_metadata(std::string_view text) {
   auto parsed = parse_json(text, ErrorCode::kEifParsing);
   if (!parsed) return malformed(parsed.error().message());

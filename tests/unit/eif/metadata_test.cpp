@@ -69,6 +69,35 @@ TEST(ParseJson, RefusesWhatIsNoJson) {
   }
 }
 
+// The second column is what the reference's eif_build 0.3.1 writes into an image for the first.
+TEST(ParseJson, RoundsNumbersAsTheReferenceDoes) {
+  const std::pair<const char*, const char*> table[] = {
+      {"0.30000000000000004", "0.30000000000000004"},
+      {"3.141592653589793", "3.141592653589793"},
+      {"4.909210890303331e85", "4.9092108903033315e85"},
+      {"1.7202096083832718e-40", "1.7202096083832716e-40"},
+      {"-7.868629185585492e264", "-7.868629185585491e264"},
+      {"1.7976931348623157e308", "1.7976931348623157e308"},
+      {"2.2250738585072014e-308", "2.2250738585072014e-308"},
+      {"1e-400", "0.0"},
+      {"0e999999999999", "0.0"},
+      {"1e-999999999999", "0.0"},
+      {"-0", "-0.0"},
+      {"9007199254740993", "9007199254740993"},
+      {"9007199254740993.0", "9007199254740994.0"},
+      {"-9223372036854775809", "-9.223372036854776e18"},
+      {"18446744073709551615.9", "1.8446744073709552e19"},
+      {"1844674407370955161.5", "1.8446744073709553e18"},
+      {"123456789012345678901234567890", "1.2345678901234568e29"},
+      {"184467440737095516150000.25e-10", "18446744073709.55"},
+      {"100000000000000000000000000000e-10", "1e19"},
+  };
+  for (const auto& [in, out] : table) EXPECT_EQ(rewritten(in), out) << in;
+  for (const char* text : {"1.7976931348623158e308", "1e309", "1e999999999999", "10000e2147483647"}) {
+    EXPECT_FALSE(parse_json(text, ErrorCode::kSerde)) << text;
+  }
+}
+
 TEST(ParseJson, RefusesNestingBeyondTheLimit) {
   const auto nested = [](std::size_t depth) { return std::string(depth, '[') + std::string(depth, ']'); };
   EXPECT_TRUE(parse_json(nested(kMaxJsonDepth), ErrorCode::kSerde));
