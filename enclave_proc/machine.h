@@ -54,6 +54,8 @@ class Machine {
   virtual ~Machine() = default;
 
   /// Takes memory and CPUs, loads the image and starts the enclave. On failure everything taken has been given back.
+  /// May keep the thread busy for long; events of the loop are delivered between two steps then, and stopping the loop
+  /// makes it fail (kEnclaveBoot) before the next one. Not to be called from a callback of the loop.
   virtual Result<EnclaveResources> start(EventLoop& loop, MachineEvents events) = 0;
   /// The image file, as long as the machine lives; borrowed, its position is not used. Whoever measures the image that
   /// runs reads it here: the name may stand for another file by then.

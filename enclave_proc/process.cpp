@@ -112,7 +112,6 @@ class EnclaveProcess {
     NITRO_TRY(folder_, sockets_folder_for_new_enclave());
     NITRO_TRY(machine_, make_machine(request_, folder_));
     NITRO_TRY(describer_, ImageDescriber::start(machine_->image_fd(), request_.eif_path));
-    NITRO_TRY(describer_watch_, loop_->watch_fd(describer_->fd(), EPOLLIN, [this](std::uint32_t) { on_described(); }));
     tell(StdErrMessage{"Start allocating memory...\n"});
     NITRO_TRY(auto resources,
               machine_->start(*loop_, {.on_heartbeat = [this] { on_heartbeat(); },
@@ -127,6 +126,9 @@ class EnclaveProcess {
     tell(StdErrMessage{fmt::format("Started enclave with enclave-cid: {}, memory: {} MiB, cpu-ids: [{}]\n",
                                    enclave_.resources.enclave_cid, enclave_.resources.memory.mib(),
                                    fmt::join(enclave_.resources.cpu_ids, ", "))});
+    // Not before: while the machine starts, events are delivered, and whether a damaged image is told before or after a
+    // refusal of the driver must not depend on who is faster.
+    NITRO_TRY(describer_watch_, loop_->watch_fd(describer_->fd(), EPOLLIN, [this](std::uint32_t) { on_described(); }));
     const auto timeout = machine_->boot_timeout();
     NITRO_TRY(boot_timer_, loop_->watch_timer(timeout, [this, timeout] {
       end_boot(fmt::format("the enclave did not tell within {} s that it has booted", timeout.count() / 1000));

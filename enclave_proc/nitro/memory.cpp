@@ -115,7 +115,8 @@ Result<EnclaveMemory> EnclaveMemory::allocate(MemorySize wanted, std::optional<M
   return memory;
 }
 
-Result<void> EnclaveMemory::load_image(int fd, std::uint64_t size_bytes, std::uint64_t offset_bytes) {
+Result<void> EnclaveMemory::load_image(int fd, std::uint64_t size_bytes, std::uint64_t offset_bytes,
+                                       const std::function<Result<void>()>& go_on) {
   const std::uint64_t total = size().bytes();
   if (offset_bytes > total || size_bytes > total - offset_bytes) {
     return fail(ErrorCode::kMemoryOverflow,
@@ -127,9 +128,10 @@ Result<void> EnclaveMemory::load_image(int fd, std::uint64_t size_bytes, std::ui
   for (const Mapping& region : regions_) {
     if (copied == size_bytes) break;
     const std::uint64_t region_end = region_start + region.bytes().size();
-    const std::uint64_t position = offset_bytes + copied;
-    if (position < region_end) {
-      const std::uint64_t count = std::min(size_bytes - copied, region_end - position);
+    while (copied < size_bytes && offset_bytes + copied < region_end) {
+      NITRO_CHECK(go_on());
+      const std::uint64_t position = offset_bytes + copied;
+      const std::uint64_t count = std::min({size_bytes - copied, region_end - position, kPieceBytes});
       const auto target = region.bytes().subspan(position - region_start, count);
       if (auto read = pread_exact(fd, target, copied); !read)
         return Failure(std::move(read).error().as(ErrorCode::kEifParsing));

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <span>
 #include <vector>
@@ -27,8 +28,11 @@ class EnclaveMemory {
   [[nodiscard]] static std::vector<MemorySize> page_sizes();
 
   /// Copies `size_bytes` of the file `fd`, from its start, to `offset_bytes` of the enclave's memory. Errors:
-  /// kMemoryOverflow when they do not fit, kEifParsing when the file cannot be read or is shorter.
-  Result<void> load_image(int fd, std::uint64_t size_bytes, std::uint64_t offset_bytes);
+  /// kMemoryOverflow when they do not fit, kEifParsing when the file cannot be read or is shorter. Reading may take
+  /// long: `go_on` is asked before each piece (kPieceBytes), and its error ends the copy.
+  Result<void> load_image(int fd, std::uint64_t size_bytes, std::uint64_t offset_bytes,
+                          const std::function<Result<void>()>& go_on);
+  static constexpr std::uint64_t kPieceBytes = 16 * kMiB;
 
   [[nodiscard]] std::span<const Mapping> regions() const { return regions_; }
   [[nodiscard]] MemorySize size() const;

@@ -44,9 +44,10 @@ class NitroEnclave final : public Machine {
   Result<EnclaveResources> take_and_start(EventLoop& loop) {
     EnclaveResources resources;
     resources.slot_uid = slot_.uid();
-    NITRO_CHECK(add_memory());
+    NITRO_CHECK(add_memory(loop));
     resources.memory = memory_.size();
-    NITRO_TRY(resources.cpu_ids, add_cpus());
+    NITRO_TRY(resources.cpu_ids, add_cpus(loop));
+    NITRO_CHECK(go_on(loop));
     NITRO_TRY(Fd listener, Heartbeat::listen());
     NITRO_TRY(resources.enclave_cid, slot_.start(request_.enclave_cid.value_or(0), request_.debug_mode));
     // The driver reports the end as a hang-up, and goes on doing so: nothing is missed between its start and this.
@@ -59,20 +60,32 @@ class NitroEnclave final : public Machine {
     return resources;
   }
 
-  Result<void> add_memory() {
-    NITRO_TRY(memory_, EnclaveMemory::allocate(request_.memory, request_.hugepage_size));
-    NITRO_TRY(const std::uint64_t offset, slot_.image_offset());
-    if (auto loaded = memory_.load_image(image_.fd(), image_.file_size_bytes(), offset); !loaded)
-      return fail_within("copying the image into the enclave's memory", std::move(loaded).error());
-    for (const Mapping& region : memory_.regions()) NITRO_CHECK(slot_.add_memory(region.bytes()));
+  /// Each call of the driver may take long, as it finds and clears memory, and nothing can interrupt it. Between two of
+  /// them what has come meanwhile is delivered: a signal, a command line that is gone.
+  static Result<void> go_on(EventLoop& loop) {
+    NITRO_CHECK(loop.run_once(std::chrono::milliseconds(0)));
+    if (loop.stopped()) return fail(ErrorCode::kEnclaveBoot, "the start was interrupted");
     return {};
   }
 
-  Result<std::vector<std::uint32_t>> add_cpus() {
+  Result<void> add_memory(EventLoop& loop) {
+    NITRO_TRY(memory_, EnclaveMemory::allocate(request_.memory, request_.hugepage_size));
+    NITRO_TRY(const std::uint64_t offset, slot_.image_offset());
+    auto loaded = memory_.load_image(image_.fd(), image_.file_size_bytes(), offset, [&loop] { return go_on(loop); });
+    if (!loaded) return fail_within("copying the image into the enclave's memory", std::move(loaded).error());
+    for (const Mapping& region : memory_.regions()) {
+      NITRO_CHECK(go_on(loop));
+      NITRO_CHECK(slot_.add_memory(region.bytes()));
+    }
+    return {};
+  }
+
+  Result<std::vector<std::uint32_t>> add_cpus(EventLoop& loop) {
     std::vector<std::uint32_t> wanted = request_.cpu_ids;
     if (wanted.empty()) wanted.assign(request_.cpu_count.value_or(1), kAnyCpu);
     std::vector<std::uint32_t> given;
     for (const std::uint32_t id : wanted) {
+      NITRO_CHECK(go_on(loop));
       NITRO_TRY(const std::uint32_t cpu, slot_.add_cpu(id));
       given.push_back(cpu);
     }

@@ -57,9 +57,12 @@ class EventLoop {
 
   /// Runs until stop(). Errors: kEpoll.
   Result<void> run();
-  /// Waits for events once, at most `timeout` (negative: without limit), and delivers them. For tests.
+  /// Waits for events once, at most `timeout` (negative: without limit), and delivers them. For tests, and between the
+  /// steps of work that keeps the loop's thread busy. Not to be called from a callback.
   Result<void> run_once(std::chrono::milliseconds timeout);
   void stop() { stopped_ = true; }
+  /// Whether stop() was called, since the last run() began or at all.
+  [[nodiscard]] bool stopped() const { return stopped_; }
 
  private:
   explicit EventLoop(Fd epoll);

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the recorded cases do not show: every refusal of the driver is told in one sentence and leaves nothing behind, and where we differ
 from the reference on purpose (docs/differences.md)."""
+import json
 import os
 import pathlib
 import re
@@ -167,6 +168,67 @@ class Boot(DeviceTest):
             out, _ = process.communicate(timeout=10)
         self.assertEqual((process.returncode, out), (-signal.SIGTERM, ""))
         self.leaves_nothing(machine)
+
+
+class Interrupted(DeviceTest):
+    """While the driver is busy, which nothing can interrupt, no further call is made of it."""
+
+    def start(self, machine, command=RUN):
+        return subprocess.Popen([machine.cli, *command.replace("DIR", machine.folder).split()], env=machine.environment,
+                                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+    def count(self, machine, call):
+        return sum(line.startswith(call) for line in machine.lines())
+
+    def daemon(self, machine, command):
+        marker = f"NITRO_DEVICE_NAME={os.path.basename(machine.folder)}".encode()
+        return next(int(pid) for pid in processes_with(marker) if int(pid) != command.pid)
+
+    def test_between_two_regions_a_signal_is_noticed(self):
+        # 32 regions of 0.2 s each: a start that goes on would take more than 6 s.
+        for target, number in (("command", signal.SIGINT), ("command", signal.SIGTERM), ("command", signal.SIGKILL),
+                               ("process", signal.SIGTERM), ("process", signal.SIGINT)):
+            with self.subTest(target=target, signal=number):
+                machine = self.machine({"NITRO_DEVICE_DELAY": "SET_USER_MEMORY_REGION=0.2"})
+                command = self.start(machine)
+                self.assertTrue(wait_until(lambda m=machine: self.count(m, "SET_USER_MEMORY_REGION") >= 3))
+                victim = command.pid if target == "command" else self.daemon(machine, command)
+                before = self.count(machine, "SET_USER_MEMORY_REGION")
+                os.kill(victim, number)
+                out, err = command.communicate(timeout=5)
+                self.assertEqual((command.returncode, out), (-number if target == "command" else 39, ""), err)
+                if target == "process":
+                    self.assertIn("[ E36 ]", err)
+                    self.assertIn(f"received signal {int(number)}", err)
+                self.leaves_nothing(machine)
+                # The region that was being given, and one more if the signal came just behind the look for it.
+                self.assertLessEqual(self.count(machine, "SET_USER_MEMORY_REGION"), before + 2)
+                self.assertEqual(self.count(machine, "ADD_VCPU") + self.count(machine, "START"), 0, machine.lines())
+
+    def test_an_enclave_that_was_started_meanwhile_is_ended(self):
+        machine = self.machine({"NITRO_DEVICE_DELAY": "START=1", "NITRO_DEVICE_HEARTBEAT": "none"})
+        command = self.start(machine)
+        self.assertTrue(wait_until(lambda: self.count(machine, "VSOCK bind")))
+        command.send_signal(signal.SIGTERM)
+        out, _ = command.communicate(timeout=5)
+        self.assertEqual((command.returncode, out), (-signal.SIGTERM, ""))
+        self.assertEqual(self.count(machine, "START_ENCLAVE"), 1)
+        self.leaves_nothing(machine)
+
+    def test_other_commands_are_answered_meanwhile(self):
+        machine = self.machine({"NITRO_DEVICE_DELAY": "SET_USER_MEMORY_REGION@1=3"})
+        machine.every_start_beats = False
+        command = self.start(machine)
+        self.assertTrue(wait_until(lambda: self.count(machine, "GET_IMAGE_LOAD_INFO")))
+        # An enclave that has not booted has no socket: there is nobody to ask or to end, as in the reference.
+        for asked, status, printed in (("describe-enclaves", 0, "[]\n"), ("terminate-enclave --all", 0, "[]\n"),
+                                       ("terminate-enclave --enclave-name image", 58, "")):
+            done = machine.run(asked)
+            self.assertEqual((done.returncode, done.stdout), (status, printed), done.stderr)
+        self.assertEqual(self.count(machine, "SET_USER_MEMORY_REGION"), 0)
+        out, err = command.communicate(timeout=20)
+        self.assertEqual(command.returncode, 0, err)
+        machine.started.append(json.loads(out))
 
 
 class Life(DeviceTest):

@@ -91,6 +91,7 @@ struct Machine {
   char image[256];
   char name[64];
   const char* failures;
+  const char* delays;
   unsigned calls[9];
   Beat beat;
   double beat_delay;
@@ -212,6 +213,7 @@ void prepare() {
   copy_setting(machine.image, sizeof machine.image, "NITRO_DEVICE_IMAGE", "");
   copy_setting(machine.name, sizeof machine.name, "NITRO_DEVICE_NAME", "nitro");
   machine.failures = setting("NITRO_DEVICE_FAIL", "");
+  machine.delays = setting("NITRO_DEVICE_DELAY", "");
   const char* beat = setting("NITRO_DEVICE_HEARTBEAT", "right");
   machine.beat = Beat::kRight;
   if (strcmp(beat, "wrong") == 0) machine.beat = Beat::kWrong;
@@ -223,25 +225,38 @@ void prepare() {
   machine.crash_after = atof(setting("NITRO_DEVICE_CRASH_AFTER", "-1"));
 }
 
-/// Whether this call is one that NITRO_DEVICE_FAIL names: CALL=ERRNO or CALL@NTH=ERRNO, several with commas. Writes it
-/// down then. Returns the errno or 0.
-int planned_failure(const char* call, unsigned index) {
-  const unsigned number = ++machine.calls[index];
+/// What `plan` has for the `number`th call: CALL=VALUE for each, CALL@NTH=VALUE for one, several with commas. Null when
+/// it has nothing.
+const char* planned(const char* plan, const char* call, unsigned number) {
   const size_t length = strlen(call);
-  for (const char* item = machine.failures; item != nullptr && *item != '\0';) {
+  for (const char* item = plan; item != nullptr && *item != '\0';) {
     const char* next = strchr(item, ',');
     if (strncmp(item, call, length) == 0 && (item[length] == '=' || item[length] == '@')) {
       const char* equals = strchr(item, '=');
       const bool this_one = item[length] == '=' || strtoul(item + length + 1, nullptr, 10) == number;
-      if (equals != nullptr && this_one) {
-        const int error = atoi(equals + 1);
-        trace("%s -> errno %d", call, error);
-        return error;
-      }
+      if (equals != nullptr && this_one) return equals + 1;
     }
     item = next != nullptr ? next + 1 : nullptr;
   }
-  return 0;
+  return nullptr;
+}
+
+/// Lets this call take as long as NITRO_DEVICE_DELAY says, as the driver's calls do that nothing can interrupt. Returns
+/// the errno that NITRO_DEVICE_FAIL has for it, which is written down then, or 0.
+int planned_failure(const char* call, unsigned index) {
+  const unsigned number = ++machine.calls[index];
+  if (const char* delay = planned(machine.delays, call, number); delay != nullptr) {
+    const double seconds = atof(delay);
+    timespec left{.tv_sec = static_cast<time_t>(seconds),
+                  .tv_nsec = static_cast<long>((seconds - static_cast<double>(static_cast<time_t>(seconds))) * 1e9)};
+    while (nanosleep(&left, &left) != 0 && errno == EINTR) {
+    }
+  }
+  const char* failure = planned(machine.failures, call, number);
+  if (failure == nullptr) return 0;
+  const int error = atoi(failure);
+  trace("%s -> errno %d", call, error);
+  return error;
 }
 
 Kind kind_of(int fd) {

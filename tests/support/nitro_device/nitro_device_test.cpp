@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <cstdio>
@@ -233,6 +234,18 @@ TEST(NitroDeviceStandin, FailsTheCallsThatItIsToldTo) {
   EXPECT_EQ(enclave.start(), 22);
   EXPECT_EQ(standin.trace(2), (std::vector<std::string>{"ADD_VCPU 1 -> 1", "ADD_VCPU -> errno 5", "ADD_VCPU 2 -> 2",
                                                         "START -> errno 22"}));
+}
+
+TEST(NitroDeviceStandin, TakesItsTimeForTheCallsThatItIsToldTo) {
+  const Standin standin({{"NITRO_DEVICE_DELAY", "ADD_VCPU@2=0.1"}});
+  const Enclave enclave;
+  const auto seconds = [&enclave](__u32 cpu) {
+    const auto begin = std::chrono::steady_clock::now();
+    EXPECT_EQ(enclave.add_cpu(cpu), 0);
+    return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+  };
+  EXPECT_LT(seconds(1), 0.1);
+  EXPECT_GE(seconds(2), 0.1);
 }
 
 /// bind and connect take every kind of address through one pointer type (sockaddr(3type)).

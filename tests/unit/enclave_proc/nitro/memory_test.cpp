@@ -112,6 +112,10 @@ Fd make_image(const std::string& path, std::size_t size) {
   return open_file(path, O_RDONLY).value();
 }
 
+Result<void> go_on() {
+  return {};
+}
+
 /// The memory as the enclave sees it: the regions one after the other.
 std::string contents(const EnclaveMemory& memory, std::uint64_t from, std::uint64_t size) {
   std::string text;
@@ -133,7 +137,7 @@ TEST(EnclaveMemory, HoldsTheImageAtItsPlaceAcrossRegions) {
     auto memory = EnclaveMemory::allocate(MemorySize::from_mib(64)).value();
     const Fd image = make_image(standin / "image", size);
     for (const std::uint64_t offset : {std::uint64_t{0}, 8 * kMiB, 8 * kMiB + 4096, 64 * kMiB - size}) {
-      ASSERT_OK(memory.load_image(image.get(), size, offset));
+      ASSERT_OK(memory.load_image(image.get(), size, offset, go_on));
       EXPECT_TRUE(contents(memory, offset, size) == testing::read_file(standin / "image")) << size << " at " << offset;
     }
   }
@@ -143,9 +147,37 @@ TEST(EnclaveMemory, LeavesTheRestOfItUntouched) {
   const Standin standin;
   auto memory = EnclaveMemory::allocate(MemorySize::from_mib(64)).value();
   const Fd image = make_image(standin / "image", 3 * kMiB);
-  ASSERT_OK(memory.load_image(image.get(), 3 * kMiB, 8 * kMiB));
+  ASSERT_OK(memory.load_image(image.get(), 3 * kMiB, 8 * kMiB, go_on));
   EXPECT_EQ(contents(memory, 0, 8 * kMiB).find_first_not_of('\0'), std::string::npos);
   EXPECT_EQ(contents(memory, 11 * kMiB, 53 * kMiB).find_first_not_of('\0'), std::string::npos);
+}
+
+TEST(EnclaveMemory, AsksBeforeEachPieceOfTheImage) {
+  constexpr std::uint64_t kImageBytes = 2 * EnclaveMemory::kPieceBytes + 1;
+  const Standin standin({{"NITRO_DEVICE_PAGES_1G", "1"}});
+  auto memory = EnclaveMemory::allocate(MemorySize::from_mib(1024)).value();
+  const Fd image = make_image(standin / "image", kImageBytes);
+  int asked = 0;
+  ASSERT_OK(memory.load_image(image.get(), kImageBytes, 0, [&asked]() -> Result<void> {
+    ++asked;
+    return {};
+  }));
+  EXPECT_EQ(asked, 3);
+  EXPECT_TRUE(contents(memory, 0, kImageBytes) == testing::read_file(standin / "image"));
+}
+
+TEST(EnclaveMemory, EndsTheCopyWhenItIsNotToGoOn) {
+  const Standin standin;
+  auto memory = EnclaveMemory::allocate(MemorySize::from_mib(64)).value();
+  const Fd image = make_image(standin / "image", 5 * kMiB);
+  int pieces = 2;
+  const auto loaded = memory.load_image(image.get(), 5 * kMiB, 0, [&pieces]() -> Result<void> {
+    if (pieces-- > 0) return {};
+    return fail(ErrorCode::kEnclaveBoot, "enough");
+  });
+  ASSERT_FALSE(loaded);
+  EXPECT_EQ(loaded.error().message(), "enough");
+  EXPECT_EQ(contents(memory, 4 * kMiB, kMiB).find_first_not_of('\0'), std::string::npos);
 }
 
 TEST(EnclaveMemory, RefusesAnImageThatDoesNotFit) {
@@ -155,7 +187,7 @@ TEST(EnclaveMemory, RefusesAnImageThatDoesNotFit) {
   const std::vector<std::pair<std::uint64_t, std::uint64_t>> cases = {
       {10, 64 * kMiB - 9}, {64 * kMiB, 1}, {10, ~std::uint64_t{0}}, {~std::uint64_t{0}, 8 * kMiB}};
   for (const auto& [size, offset] : cases) {
-    const auto loaded = memory.load_image(image.get(), size, offset);
+    const auto loaded = memory.load_image(image.get(), size, offset, go_on);
     ASSERT_FALSE(loaded) << size << " at " << offset;
     EXPECT_EQ(loaded.error().code(), ErrorCode::kMemoryOverflow);
   }
@@ -165,7 +197,7 @@ TEST(EnclaveMemory, RefusesAnImageThatHasBecomeShorter) {
   const Standin standin;
   auto memory = EnclaveMemory::allocate(MemorySize::from_mib(64)).value();
   const Fd image = make_image(standin / "image", 1000);
-  const auto loaded = memory.load_image(image.get(), 1001, 0);
+  const auto loaded = memory.load_image(image.get(), 1001, 0, go_on);
   ASSERT_FALSE(loaded);
   EXPECT_EQ(loaded.error().code(), ErrorCode::kEifParsing);
 }

@@ -2,6 +2,7 @@
 // The whole machine, over the stand-in. What it asks for, case by case, is compared in tests/integration/device.
 #include "enclave_proc/nitro/nitro_enclave.h"
 
+#include <algorithm>
 #include <chrono>
 
 #include "standin.h"
@@ -109,6 +110,30 @@ TEST_F(NitroEnclaveTest, GivesEverythingBackWhenACallFails) {
     const auto resources = machine->start(*loop_, events());
     EXPECT_FALSE(resources) << plan;
     // The machine itself still exists: what a failed start() took went back by itself.
+    expect_everything_back();
+  }
+  EXPECT_EQ(heartbeats_ + ends_, 0);
+}
+
+TEST_F(NitroEnclaveTest, StartsNothingMoreOnceTheLoopWasStopped) {
+  // The calls that a start makes before the loop is stopped by an event that comes during one of them.
+  const std::vector<std::pair<const char*, const char*>> cases = {
+      {"GET_IMAGE_LOAD_INFO=0.2", "GET_IMAGE_LOAD_INFO flags=1"},
+      {"SET_USER_MEMORY_REGION@3=0.2", "SET_USER_MEMORY_REGION flags=0 size=2M"},
+      {"ADD_VCPU=0.2", "ADD_VCPU 0 -> 1"}};
+  for (const auto& [delay, last] : cases) {
+    const Standin standin({{"NITRO_DEVICE_DELAY", delay}});
+    loop_ = EventLoop::create().value();
+    auto machine = make_nitro_enclave(tiny_request()).value();
+    const auto timer = loop_->watch_timer(100ms, [this] { loop_->stop(); });
+    ASSERT_OK(timer);
+    const auto resources = machine->start(*loop_, events());
+    ASSERT_FALSE(resources) << delay;
+    EXPECT_EQ(resources.error().code(), ErrorCode::kEnclaveBoot) << delay;
+    EXPECT_EQ(standin.trace().back(), last);
+    const auto trace = standin.trace();
+    EXPECT_LE(std::count(trace.begin(), trace.end(), "SET_USER_MEMORY_REGION flags=0 size=2M"),
+              std::string(delay).starts_with("SET") ? 3 : 32);
     expect_everything_back();
   }
   EXPECT_EQ(heartbeats_ + ends_, 0);
