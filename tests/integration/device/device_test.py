@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import threading
+import time
 import unittest
 
 from standin import Machine, is_gone, main, wait_until
@@ -144,6 +145,20 @@ class Boot(DeviceTest):
         self.assertIn("[ E36 ]", done.stderr)
         self.assertIn("stopped", done.stderr)
         self.leaves_nothing(machine)
+
+    def test_an_enclave_that_stays_silent_fails_when_its_time_is_over(self):
+        # 90 s for an image of up to 6 GiB and 90 s for memory of up to 100 GiB, of which a hundredth passes here.
+        machine = self.machine({"NITRO_DEVICE_HEARTBEAT": "none", "NITRO_DEVICE_TIMERS": "0.01"})
+        machine.every_start_beats = False
+        begin = time.monotonic()
+        self.fails(machine, RUN, "E36", "did not tell within 180 s that it has booted")
+        self.assertGreaterEqual(time.monotonic() - begin, 1.8)
+        self.assertIn("TIMER 180 s", machine.lines())
+        self.assertEqual(sum(line.startswith("START_ENCLAVE") for line in machine.lines()), 1)
+        # The port for heartbeats is free again, too.
+        machine.environment["NITRO_DEVICE_HEARTBEAT"] = "right"
+        done = machine.run(RUN)
+        self.assertEqual(done.returncode, 0, done.stderr)
 
     def test_a_connection_without_a_heartbeat_fails_the_boot(self):
         self.fails(self.machine({"NITRO_DEVICE_HEARTBEAT": "hangup"}), RUN, "E36", "without sending")

@@ -33,6 +33,7 @@
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
+#include <sys/timerfd.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -96,6 +97,7 @@ struct Machine {
   Beat beat;
   double beat_delay;
   double crash_after;  // negative: never
+  double timer_part;   // 1: timers take the time that they are set to
 };
 
 pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
@@ -223,6 +225,16 @@ void prepare() {
   machine.image_offset = strtoull(setting("NITRO_DEVICE_IMAGE_OFFSET", "8"), nullptr, 10) * kMiB;
   machine.create_answers_zero = strcmp(setting("NITRO_DEVICE_CREATE_ANSWER", "fd"), "0") == 0;
   machine.crash_after = atof(setting("NITRO_DEVICE_CRASH_AFTER", "-1"));
+  machine.timer_part = atof(setting("NITRO_DEVICE_TIMERS", "1"));
+}
+
+double seconds_of(const timespec& time) {
+  return static_cast<double>(time.tv_sec) + static_cast<double>(time.tv_nsec) / 1e9;
+}
+
+timespec time_of(double seconds) {
+  const auto whole = static_cast<time_t>(seconds);
+  return {.tv_sec = whole, .tv_nsec = static_cast<long>((seconds - static_cast<double>(whole)) * 1e9)};
 }
 
 /// What `plan` has for the `number`th call: CALL=VALUE for each, CALL@NTH=VALUE for one, several with commas. Null when
@@ -246,9 +258,7 @@ const char* planned(const char* plan, const char* call, unsigned number) {
 int planned_failure(const char* call, unsigned index) {
   const unsigned number = ++machine.calls[index];
   if (const char* delay = planned(machine.delays, call, number); delay != nullptr) {
-    const double seconds = atof(delay);
-    timespec left{.tv_sec = static_cast<time_t>(seconds),
-                  .tv_nsec = static_cast<long>((seconds - static_cast<double>(static_cast<time_t>(seconds))) * 1e9)};
+    timespec left = time_of(atof(delay));
     while (nanosleep(&left, &left) != 0 && errno == EINTR) {
     }
   }
@@ -381,7 +391,7 @@ socklen_t unix_name(sockaddr_un* address, unsigned cid, unsigned port) {
 double now() {
   timespec time{};
   clock_gettime(CLOCK_MONOTONIC, &time);
-  return static_cast<double>(time.tv_sec) + static_cast<double>(time.tv_nsec) / 1e9;
+  return seconds_of(time);
 }
 
 /// Waits until `end`; ends the process when the enclave's owner closes its descriptor or dies.
@@ -908,6 +918,21 @@ int accept4(int fd, sockaddr* address, socklen_t* size, int flags) {
 }
 int accept(int fd, sockaddr* address, socklen_t* size) {
   return accept_any(fd, address, size, 0);
+}
+
+int timerfd_settime(int fd, int flags, const itimerspec* timer, itimerspec* before) noexcept {
+  itimerspec shorter = *timer;
+  {
+    const Guard guard;
+    prepare();
+    if (machine.timer_part != 1) {
+      const double seconds = seconds_of(timer->it_value);
+      if (seconds > 0) trace("TIMER %g s", seconds);
+      shorter.it_value = time_of(seconds * machine.timer_part);
+      shorter.it_interval = time_of(seconds_of(timer->it_interval) * machine.timer_part);
+    }
+  }
+  return static_cast<int>(syscall(SYS_timerfd_settime, fd, flags, &shorter, before));
 }
 
 int setsockopt(int fd, int level, int option, const void* value, socklen_t size) noexcept {

@@ -11,6 +11,7 @@
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/timerfd.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -246,6 +247,16 @@ TEST(NitroDeviceStandin, TakesItsTimeForTheCallsThatItIsToldTo) {
   };
   EXPECT_LT(seconds(1), 0.1);
   EXPECT_GE(seconds(2), 0.1);
+}
+
+TEST(NitroDeviceStandin, LetsTimersExpireEarly) {
+  const Standin standin({{"NITRO_DEVICE_TIMERS", "0.001"}});
+  const Fd timer(::timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC));
+  const itimerspec hundred_seconds{.it_interval = {}, .it_value = {.tv_sec = 100, .tv_nsec = 500'000'000}};
+  EXPECT_EQ(::timerfd_settime(timer.get(), 0, &hundred_seconds, nullptr), 0);
+  pollfd expired{.fd = timer.get(), .events = POLLIN, .revents = 0};
+  EXPECT_EQ(::poll(&expired, 1, 10000), 1);
+  EXPECT_EQ(standin.trace(), (std::vector<std::string>{"TIMER 100.5 s"}));
 }
 
 /// bind and connect take every kind of address through one pointer type (sockaddr(3type)).

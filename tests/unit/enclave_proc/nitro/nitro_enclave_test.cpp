@@ -72,6 +72,14 @@ TEST_F(NitroEnclaveTest, TellsWhatItGotAndThatItHasBooted) {
   expect_everything_back();
 }
 
+TEST(BootTimeout, GrowsWithTheImageAndTheMemory) {
+  EXPECT_EQ(boot_timeout_for(1, 1), 180s);
+  EXPECT_EQ(boot_timeout_for(6 * kGiB, 100 * kGiB), 180s);
+  EXPECT_EQ(boot_timeout_for(6 * kGiB + 1, 100 * kGiB), 270s);
+  EXPECT_EQ(boot_timeout_for(6 * kGiB, 100 * kGiB + 1), 270s);
+  EXPECT_EQ(boot_timeout_for(13 * kGiB, 350 * kGiB), 630s);
+}
+
 TEST_F(NitroEnclaveTest, TellsItsEndOnce) {
   const Standin standin({{"NITRO_DEVICE_CRASH_AFTER", "0.2"}});
   auto machine = make_nitro_enclave(tiny_request()).value();
