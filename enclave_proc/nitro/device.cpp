@@ -3,6 +3,7 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <sys/file.h>
 #include <sys/ioctl.h>
 
 #include <algorithm>
@@ -107,8 +108,16 @@ Result<Fd> open_device(const std::string& path) {
 
 }  // namespace
 
+Turn::Turn(int device)
+    : device_(device), taken_(::flock(device, LOCK_EX | LOCK_NB) == 0 || (errno != EWOULDBLOCK && errno != EINTR)) {}
+
+Turn::~Turn() {
+  // Fails where it could not be locked; there is nothing to unlock then.
+  if (taken_) ::flock(device_, LOCK_UN);
+}
+
 Result<EnclaveSlot> EnclaveSlot::create(const KernelFiles& files) {
-  NITRO_TRY(const Fd device, open_device(files.device()));
+  NITRO_TRY(Fd device, open_device(files.device()));
   __u64 uid = 0;
   const int fd = call_driver(device.get(), NE_CREATE_VM, uid);
   if (fd < 0) return refused("creating an enclave");
@@ -119,7 +128,7 @@ Result<EnclaveSlot> EnclaveSlot::create(const KernelFiles& files) {
                             "the descriptor of an enclave",
                             fd));
   }
-  return EnclaveSlot(Fd(fd), uid);
+  return EnclaveSlot(std::move(device), Fd(fd), uid);
 }
 
 Result<std::uint64_t> EnclaveSlot::image_offset() const {

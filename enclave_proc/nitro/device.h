@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <span>
+#include <utility>
 
 #include "enclave_proc/nitro/kernel_files.h"
 #include "nitro/fd.h"
@@ -12,6 +13,29 @@ namespace nitro::proc {
 
 /// The CPU number that lets the driver choose one from its pool (linux/nitro_enclaves.h, NE_ADD_VCPU).
 inline constexpr std::uint32_t kAnyCpu = 0;
+
+/// The right to take memory or CPUs, which no other enclave process has at the same time. Both are taken piece by
+/// piece: of two processes that want the last ones at once, each would get a part, and both would fail.
+///
+/// A lock on the device file (flock(2)); the kernel takes it back when the process ends. Processes that know nothing of
+/// it, those of the reference, are not kept out. Where locks are not permitted everybody has the right.
+class Turn {
+ public:
+  /// Takes the turn if nobody has it; does not wait. `device` is borrowed and must outlive the Turn.
+  explicit Turn(int device);
+  Turn(Turn&& other) noexcept : device_(std::exchange(other.device_, -1)), taken_(std::exchange(other.taken_, false)) {}
+  Turn& operator=(Turn other) noexcept {
+    std::swap(device_, other.device_);
+    std::swap(taken_, other.taken_);
+    return *this;
+  }
+  ~Turn();
+  [[nodiscard]] bool taken() const { return taken_; }
+
+ private:
+  int device_ = -1;
+  bool taken_ = false;
+};
 
 /// One enclave of the driver, from an empty slot to a running machine. Owns the enclave's descriptor; closing it ends
 /// the enclave and gives every CPU and page back (ne_misc_dev.c, ne_enclave_release).
@@ -25,10 +49,12 @@ class EnclaveSlot {
  public:
   EnclaveSlot() = default;
 
-  /// Opens the device and takes a slot; the device itself is closed again. Errors also: kFileOperation when the device
-  /// cannot be opened, kInvalidEnclaveFd when the driver's answer is no descriptor.
+  /// Opens the device and takes a slot. Errors also: kFileOperation when the device cannot be opened, kInvalidEnclaveFd
+  /// when the driver's answer is no descriptor.
   static Result<EnclaveSlot> create(const KernelFiles& files);
 
+  /// To be asked for until it is taken, before memory or CPUs are. Must not outlive the slot.
+  [[nodiscard]] Turn turn() const { return Turn(device_.get()); }
   /// Where in the enclave's memory the image has to begin, in bytes.
   [[nodiscard]] Result<std::uint64_t> image_offset() const;
   /// Gives `region` to the enclave: whole huge pages, which must stay mapped as long as the slot lives. What they hold
@@ -47,8 +73,9 @@ class EnclaveSlot {
   [[nodiscard]] bool valid() const { return fd_.valid(); }
 
  private:
-  EnclaveSlot(Fd fd, std::uint64_t uid) : fd_(std::move(fd)), uid_(uid) {}
+  EnclaveSlot(Fd device, Fd fd, std::uint64_t uid) : device_(std::move(device)), fd_(std::move(fd)), uid_(uid) {}
 
+  Fd device_;
   Fd fd_;
   std::uint64_t uid_ = 0;
 };

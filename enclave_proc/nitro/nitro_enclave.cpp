@@ -15,6 +15,11 @@
 namespace nitro::proc {
 namespace {
 
+/// Between two questions for the turn. Another process has it for as long as it takes its pages or CPUs.
+constexpr std::chrono::milliseconds kTurnPause(10);
+/// A process that was stopped keeps its turn, and must not keep all others from starting.
+constexpr std::chrono::seconds kTurnLimit(10);
+
 class NitroEnclave final : public Machine {
  public:
   NitroEnclave(const RunRequest& request, eif::Reader image, EnclaveSlot slot)
@@ -62,14 +67,34 @@ class NitroEnclave final : public Machine {
 
   /// Each call of the driver may take long, as it finds and clears memory, and nothing can interrupt it. Between two of
   /// them what has come meanwhile is delivered: a signal, a command line that is gone.
-  static Result<void> go_on(EventLoop& loop) {
-    NITRO_CHECK(loop.run_once(std::chrono::milliseconds(0)));
+  static Result<void> go_on(EventLoop& loop, std::chrono::milliseconds pause = std::chrono::milliseconds(0)) {
+    NITRO_CHECK(loop.run_once(pause));
     if (loop.stopped()) return fail(ErrorCode::kEnclaveBoot, "the start was interrupted");
     return {};
   }
 
-  Result<void> add_memory(EventLoop& loop) {
+  /// A lock on a file is no event that could be waited for beside others, so it is asked for again and again. Without
+  /// it, in the end, the driver decides who gets what.
+  Result<Turn> wait_for_turn(EventLoop& loop) {
+    Turn turn = slot_.turn();
+    if (turn.taken()) return turn;
+    bool waited_enough = false;
+    NITRO_TRY(const auto limit, loop.watch_timer(kTurnLimit, [&waited_enough] { waited_enough = true; }));
+    while (!turn.taken() && !waited_enough) {
+      NITRO_CHECK(go_on(loop, kTurnPause));
+      turn = slot_.turn();
+    }
+    return turn;
+  }
+
+  Result<void> allocate_memory(EventLoop& loop) {
+    NITRO_TRY(const Turn turn, wait_for_turn(loop));
     NITRO_TRY(memory_, EnclaveMemory::allocate(request_.memory, request_.hugepage_size));
+    return {};
+  }
+
+  Result<void> add_memory(EventLoop& loop) {
+    NITRO_CHECK(allocate_memory(loop));
     NITRO_TRY(const std::uint64_t offset, slot_.image_offset());
     auto loaded = memory_.load_image(image_.fd(), image_.file_size_bytes(), offset, [&loop] { return go_on(loop); });
     if (!loaded) return fail_within("copying the image into the enclave's memory", std::move(loaded).error());
@@ -83,6 +108,7 @@ class NitroEnclave final : public Machine {
   Result<std::vector<std::uint32_t>> add_cpus(EventLoop& loop) {
     std::vector<std::uint32_t> wanted = request_.cpu_ids;
     if (wanted.empty()) wanted.assign(request_.cpu_count.value_or(1), kAnyCpu);
+    NITRO_TRY(const Turn turn, wait_for_turn(loop));
     std::vector<std::uint32_t> given;
     for (const std::uint32_t id : wanted) {
       NITRO_CHECK(go_on(loop));

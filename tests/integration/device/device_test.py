@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the recorded cases do not show: every refusal of the driver is told in one sentence and leaves nothing behind, and where we differ
 from the reference on purpose (docs/differences.md)."""
+import fcntl
 import json
 import os
 import pathlib
@@ -229,6 +230,38 @@ class Interrupted(DeviceTest):
         self.assertEqual((command.returncode, out), (-signal.SIGTERM, ""))
         self.assertEqual(self.count(machine, "START_ENCLAVE"), 1)
         self.leaves_nothing(machine)
+
+    def test_it_waits_for_its_turn_to_take_memory_and_cpus(self):
+        for interrupted in (False, True):
+            with self.subTest(interrupted=interrupted):
+                machine = self.machine()
+                # The device of the stand-in is the trace's file.
+                with open(machine.trace, "ab") as other:
+                    fcntl.flock(other, fcntl.LOCK_EX)
+                    command = self.start(machine)
+                    self.assertTrue(wait_until(lambda m=machine: self.count(m, "CREATE_VM")))
+                    time.sleep(0.2)
+                    self.assertEqual(machine.lines()[-1], "CREATE_VM")
+                    if interrupted:
+                        command.send_signal(signal.SIGINT)
+                        command.communicate(timeout=5)
+                if interrupted:
+                    self.assertEqual((command.returncode, machine.lines()[-1]), (-signal.SIGINT, "CREATE_VM"))
+                    self.leaves_nothing(machine)
+                else:
+                    out, err = command.communicate(timeout=20)
+                    self.assertEqual(command.returncode, 0, err)
+                    machine.started.append(json.loads(out))
+
+    def test_it_does_not_wait_for_ever_for_a_process_that_is_stuck(self):
+        machine = self.machine({"NITRO_DEVICE_TIMERS": "0.05"})
+        with open(machine.trace, "ab") as other:
+            fcntl.flock(other, fcntl.LOCK_EX)
+            begin = time.monotonic()
+            self.assertEqual(machine.run(RUN).returncode, 0)
+            # 10 s for the memory and 10 s for the CPUs, of which a twentieth passes here.
+            self.assertGreaterEqual(time.monotonic() - begin, 1.0)
+        self.assertEqual(machine.lines().count("TIMER 10 s"), 2)
 
     def test_other_commands_are_answered_meanwhile(self):
         machine = self.machine({"NITRO_DEVICE_DELAY": "SET_USER_MEMORY_REGION@1=3"})

@@ -38,6 +38,17 @@ state() {
 ended() { n=0; while [ -d "/proc/$1" ] && [ $n -lt 200 ]; do usleep 100000; n=$((n + 1)); done; [ ! -d "/proc/$1" ]; }
 process() { sed -n 's/.*"ProcessID": \\([0-9]*\\).*/\\1/p' /tmp/out; }
 run() { nitro-cli run-enclave --eif-path /root/image.eif "$@"; }
+# `race N ARGUMENTS`: two enclaves are started at the same moment with these arguments; the steps aN and bN are how each ended.
+race() {
+  n=$1; shift
+  for who in a b; do
+    { run "$@" --enclave-name $who >/tmp/$who.out 2>/tmp/$who.err; echo $? >/tmp/$who.status; } &
+  done
+  wait
+  for who in a b; do
+    echo "@step $who$n"; cat /tmp/$who.out; echo "@stderr"; cat /tmp/$who.err; echo "@status $(cat /tmp/$who.status)"
+  done
+}
 """
 
 
@@ -195,6 +206,40 @@ step no-driver run --memory 64 --cpu-count 1
         self.assertEqual(parent["after-kill"].out, everything)
         self.failed(parent["no-driver"], "E19", "--local")
         self.nothing_is_left(parent)
+
+
+class Races(ParentTest):
+    REPETITIONS = 8
+
+    def check(self, arguments, pages, code, *words):
+        script = "".join(f"""
+race {number} {arguments}
+step listed{number} nitro-cli describe-enclaves
+step ended{number} nitro-cli terminate-enclave --all
+state after{number}
+""" for number in range(self.REPETITIONS))
+        parent = Parent(script, "--enclave", "beat", "--pages", str(pages))
+        for number in range(self.REPETITIONS):
+            with self.subTest(repetition=number):
+                both = [parent[f"{who}{number}"] for who in "ab"]
+                won, lost = sorted(both, key=lambda step: step.status)
+                started = self.succeeded(won)
+                self.failed(lost, code, *words)
+                listed = self.succeeded(parent[f"listed{number}"])
+                self.assertEqual([enclave["EnclaveID"] for enclave in listed], [started["EnclaveID"]])
+                self.succeeded(parent[f"ended{number}"])
+                self.assertEqual(parent[f"after{number}"].out, f"pages {pages} cpus 0\n")
+        self.assertEqual(parent.count("START"), self.REPETITIONS)
+        self.nothing_is_left(parent)
+
+    def test_one_of_two_gets_the_last_cpus(self):
+        self.check("--memory 64 --cpu-count 3", 256, "E29", "no CPU is left in the pool")
+
+    def test_one_of_two_gets_the_last_cpus_by_number(self):
+        self.check("--memory 64 --cpu-ids 1 2 3", 256, "E29")
+
+    def test_one_of_two_gets_the_last_memory(self):
+        self.check("--memory 400 --cpu-count 1", 200, "E27", "free huge pages of this machine")
 
 
 class Ends(ParentTest):

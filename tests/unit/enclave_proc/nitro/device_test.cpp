@@ -42,6 +42,33 @@ TEST(EnclaveSlot, GivesItsCpusBackWhenItGoes) {
   EXPECT_EQ(nitro_device_free_cpus(), 3U);
 }
 
+TEST(Turn, IsTakenByOneSlotAtATime) {
+  const Standin standin;
+  const auto one = EnclaveSlot::create({}).value();
+  const auto other = EnclaveSlot::create({}).value();
+  {
+    Turn turn = one.turn();
+    EXPECT_TRUE(turn.taken());
+    EXPECT_FALSE(other.turn().taken());
+    const Turn moved = std::move(turn);
+    EXPECT_TRUE(moved.taken());
+    EXPECT_FALSE(other.turn().taken());
+  }
+  Turn turn = other.turn();
+  EXPECT_TRUE(turn.taken());
+  turn = one.turn();
+  // It was still the other's when it was asked for.
+  EXPECT_FALSE(turn.taken());
+  turn = one.turn();
+  EXPECT_TRUE(turn.taken());
+}
+
+TEST(Turn, IsForEverybodyWhereNothingCanBeLocked) {
+  // Any error but "somebody else has it" will do.
+  EXPECT_TRUE(Turn(-1).taken());
+  EXPECT_TRUE(Turn(-1).taken());
+}
+
 TEST(EnclaveSlot, StartsAnEnclaveThatLaterHangsUp) {
   const Standin standin({{"NITRO_DEVICE_HEARTBEAT", "none"}, {"NITRO_DEVICE_CRASH_AFTER", "0.3"}});
   const auto memory = EnclaveMemory::allocate(MemorySize::from_mib(64)).value();
