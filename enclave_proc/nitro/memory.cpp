@@ -9,6 +9,7 @@
 #include <array>
 #include <string>
 
+#include "enclave_proc/nitro/numa.h"
 #include "enclave_proc/nitro/uapi.h"
 #include "nitro/fd.h"
 
@@ -41,7 +42,8 @@ static_assert(std::all_of(kPageSizes.begin(), kPageSizes.end(),
 /// The pages of one attempt to get memory, and how much of the wanted is still missing.
 class Collection {
  public:
-  explicit Collection(std::uint64_t wanted_bytes) : missing_(wanted_bytes) {}
+  Collection(std::uint64_t wanted_bytes, std::optional<unsigned> numa_node)
+      : missing_(wanted_bytes), numa_node_(numa_node) {}
 
   [[nodiscard]] std::uint64_t missing() const { return missing_; }
   [[nodiscard]] bool has_room_for(const PageSize& size) const { return missing_ >= size.bytes; }
@@ -50,7 +52,7 @@ class Collection {
   bool take(const PageSize& size) {
     auto page =
         Mapping::map(-1, size.bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB | size.flag);
-    if (!page) return false;
+    if (!page || (numa_node_ && !find_page_on(*numa_node_, page->bytes()))) return false;
     missing_ -= std::min(missing_, size.bytes);
     pages_.push_back(std::move(*page));
     return true;
@@ -69,6 +71,7 @@ class Collection {
 
  private:
   std::uint64_t missing_;
+  std::optional<unsigned> numa_node_;
   std::vector<Mapping> pages_;
 };
 
@@ -81,6 +84,16 @@ Result<std::vector<PageSize>> usable_sizes(std::optional<MemorySize> only) {
   return sizes;
 }
 
+Failure too_little(MemorySize wanted, std::uint64_t missing_bytes, const PageChoice& choice) {
+  const std::string kind =
+      choice.size ? fmt::format("free huge pages of {} MiB", choice.size->mib()) : "free huge pages";
+  const std::string place =
+      choice.numa_node ? fmt::format("NUMA node {}, that of the pool's CPUs,", *choice.numa_node) : "this machine";
+  return fail(ErrorCode::kInsufficientMemoryAvailable,
+              fmt::format("{} MiB are asked for, and the {} of {} make {} MiB", wanted.mib(), kind, place,
+                          wanted.mib() - MemorySize::from_bytes(missing_bytes).mib()));
+}
+
 }  // namespace
 
 std::vector<MemorySize> EnclaveMemory::page_sizes() {
@@ -89,34 +102,38 @@ std::vector<MemorySize> EnclaveMemory::page_sizes() {
   return sizes;
 }
 
-Result<EnclaveMemory> EnclaveMemory::allocate(MemorySize wanted, std::optional<MemorySize> only_pages_of) {
-  NITRO_TRY(const auto sizes, usable_sizes(only_pages_of));
-  Collection collection(wanted.bytes());
+Result<EnclaveMemory> EnclaveMemory::allocate(MemorySize wanted, const PageChoice& choice, const GoOn& go_on) {
+  NITRO_TRY(const auto sizes, usable_sizes(choice.size));
+  Collection collection(wanted.bytes(), choice.numa_node);
+  const auto take = [&](const PageSize& size) -> Result<bool> {
+    // Without a node nothing but an address range is taken here.
+    if (choice.numa_node) {
+      NITRO_CHECK(go_on());
+    }
+    return collection.take(size);
+  };
   for (const PageSize& size : sizes) {
-    while (collection.has_room_for(size) && collection.take(size)) {
+    bool taken = true;
+    while (taken && collection.has_room_for(size)) {
+      NITRO_TRY(taken, take(size));
     }
   }
   // Less than a page of the larger sizes is missing, or the smaller ones have run out: now pages may be larger than
   // what is missing. A size that was empty a moment ago is asked again, as other processes give pages back.
   for (auto size = sizes.rbegin(); size != sizes.rend(); ++size) {
-    while (collection.missing() > 0 && collection.take(*size)) {
+    bool taken = true;
+    while (taken && collection.missing() > 0) {
+      NITRO_TRY(taken, take(*size));
     }
   }
-  if (collection.missing() > 0) {
-    const std::string kind =
-        only_pages_of ? fmt::format("free huge pages of {} MiB", only_pages_of->mib()) : "free huge pages";
-    const MemorySize missing = MemorySize::from_bytes(collection.missing());
-    return fail(ErrorCode::kInsufficientMemoryAvailable,
-                fmt::format("{} MiB are asked for, and the {} of this machine make {} MiB", wanted.mib(), kind,
-                            wanted.mib() - missing.mib()));
-  }
+  if (collection.missing() > 0) return too_little(wanted, collection.missing(), choice);
   EnclaveMemory memory;
   memory.regions_ = std::move(collection).largest(wanted.bytes());
   return memory;
 }
 
 Result<void> EnclaveMemory::load_image(int fd, std::uint64_t size_bytes, std::uint64_t offset_bytes,
-                                       const std::function<Result<void>()>& go_on) {
+                                       const GoOn& go_on) {
   const std::uint64_t total = size().bytes();
   if (offset_bytes > total || size_bytes > total - offset_bytes) {
     return fail(ErrorCode::kMemoryOverflow,

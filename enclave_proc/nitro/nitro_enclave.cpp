@@ -4,12 +4,14 @@
 #include <fcntl.h>
 #include <sys/epoll.h>
 
+#include <optional>
 #include <utility>
 
 #include "enclave_proc/nitro/cpu_pool.h"
 #include "enclave_proc/nitro/device.h"
 #include "enclave_proc/nitro/heartbeat.h"
 #include "enclave_proc/nitro/memory.h"
+#include "enclave_proc/nitro/numa.h"
 #include "nitro/eif/reader.h"
 
 namespace nitro::proc {
@@ -22,8 +24,8 @@ constexpr std::chrono::seconds kTurnLimit(10);
 
 class NitroEnclave final : public Machine {
  public:
-  NitroEnclave(const RunRequest& request, eif::Reader image, EnclaveSlot slot)
-      : request_(request), image_(std::move(image)), slot_(std::move(slot)) {}
+  NitroEnclave(const RunRequest& request, std::optional<unsigned> numa_node, eif::Reader image, EnclaveSlot slot)
+      : request_(request), numa_node_(numa_node), image_(std::move(image)), slot_(std::move(slot)) {}
   NitroEnclave(const NitroEnclave&) = delete;
   NitroEnclave& operator=(const NitroEnclave&) = delete;
   ~NitroEnclave() override { release(); }
@@ -89,7 +91,9 @@ class NitroEnclave final : public Machine {
 
   Result<void> allocate_memory(EventLoop& loop) {
     NITRO_TRY(const Turn turn, wait_for_turn(loop));
-    NITRO_TRY(memory_, EnclaveMemory::allocate(request_.memory, request_.hugepage_size));
+    NITRO_TRY(memory_,
+              EnclaveMemory::allocate(request_.memory, {.size = request_.hugepage_size, .numa_node = numa_node_},
+                                      [&loop] { return go_on(loop); }));
     return {};
   }
 
@@ -134,6 +138,7 @@ class NitroEnclave final : public Machine {
   }
 
   RunRequest request_;
+  std::optional<unsigned> numa_node_;
   eif::Reader image_;
   MachineEvents events_;
   EnclaveMemory memory_;
@@ -153,7 +158,8 @@ Result<std::unique_ptr<Machine>> make_nitro_enclave(const RunRequest& request, c
   NITRO_TRY(EnclaveSlot slot, EnclaveSlot::create(files));
   auto image = eif::Reader::open(std::move(file), request.eif_path);
   if (!image) return Failure(std::move(image).error().as(ErrorCode::kSignatureChecker));
-  return std::unique_ptr<Machine>(std::make_unique<NitroEnclave>(request, std::move(*image), std::move(slot)));
+  return std::unique_ptr<Machine>(
+      std::make_unique<NitroEnclave>(request, numa_node_of(pool, files), std::move(*image), std::move(slot)));
 }
 
 }  // namespace nitro::proc

@@ -4,6 +4,7 @@ machine, huge pages, vsock, and the enclave's image booted from the very memory 
 nitro_parent.py of ../shared/parent beside the project (NITRO_PARENT names another folder); without it these tests are skipped. Each machine
 takes about 10 s to boot and to end."""
 import json
+import lzma
 import os
 import pathlib
 import re
@@ -71,13 +72,14 @@ class Step:
 class Parent:
     """What one boot of the parent instance, with one script, has shown."""
 
-    def __init__(self, script, *options):
+    def __init__(self, script, *options, environment=()):
         with tempfile.TemporaryDirectory(prefix="nitro-parent-") as folder:
             path = f"{folder}/script"
             pathlib.Path(path).write_text(PRELUDE + script, encoding="ascii")
             done = subprocess.run([sys.executable, str(PARENT / "nitro_parent.py"), "--add", os.environ["NITRO_CLI"],
                                    "--add", f"{ParentTest.folder}/image.eif:/root/image.eif", "--timeout", "240", *options, path],
-                                  stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", check=False)
+                                  stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", check=False,
+                                  env={**os.environ, **dict(environment)})
         self.output = done.stdout
         shell, _, rest = done.stdout.partition("\n== device\n")
         device, _, self.consoles = rest.partition("\n== enclave")
@@ -240,6 +242,84 @@ state after{number}
 
     def test_one_of_two_gets_the_last_memory(self):
         self.check("--memory 400 --cpu-count 1", 200, "E27", "free huge pages of this machine")
+
+
+# In QEMU's place: nitro_parent.py has no words for several nodes, so they are put in before the real one is started. Each node has two
+# CPUs and half of the memory.
+TWO_NODES = """#!{python}
+import os, sys
+arguments = sys.argv[1:]
+if "q35,memory-backend=mem" in arguments:
+    arguments[arguments.index("q35,memory-backend=mem")] = "q35"
+    arguments[arguments.index("-smp") + 1] = "4,sockets=2,cores=2"
+    memory = arguments.index("-object")
+    arguments[memory:memory + 2] = [word for node, cpus in enumerate(("0-1", "2-3")) for word in (
+        "-object", f"memory-backend-memfd,id=mem{{node}},size=768M,share=on",
+        "-numa", f"node,nodeid={{node}},cpus={{cpus}},memdev=mem{{node}}")]
+os.execv({qemu!r}, [{qemu!r}, *arguments])
+"""
+
+
+class Nodes(ParentTest):
+    def machine(self, script, *options):
+        with tempfile.TemporaryDirectory(prefix="nitro-parent-nodes-") as folder:
+            # Where nitro_parent.py keeps what it has unpacked.
+            programs = pathlib.Path(folder, "nitro-parent")
+            programs.mkdir()
+            qemu = f"{folder}/qemu"
+            pathlib.Path(qemu).write_bytes(lzma.open(PARENT / "qemu-system-x86_64.xz").read())
+            os.chmod(qemu, 0o755)
+            wrapper = programs / "qemu-system-x86_64"
+            wrapper.write_text(TWO_NODES.format(python=sys.executable, qemu=qemu), encoding="ascii")
+            wrapper.chmod(0o755)
+            return Parent("""
+nodes() {
+  echo "@step $1"
+  echo "nodes $(cat /sys/devices/system/node/online) pages $(cat /sys/devices/system/node/node*/hugepages/hugepages-2048kB/free_hugepages | xargs)"
+  echo "@stderr"; echo "@status 0"
+}
+""" + script, "--pool", "2-3", *options, environment={"XDG_CACHE_HOME": folder})
+
+    def test_memory_comes_from_the_node_of_the_cpus(self):
+        parent = self.machine("""
+nodes before
+step run run --memory 128 --cpu-count 2 --enclave-cid 18
+nodes running
+step ended nitro-cli terminate-enclave --all
+nodes after
+step all run --memory 256 --cpu-ids 2 3 --enclave-cid 19
+nodes all-running
+step all-ended nitro-cli terminate-enclave --all
+nodes all-after
+step too-much run --memory 258 --cpu-count 1
+nodes too-much-after
+step other-node run --memory 64 --cpu-ids 1 2
+echo 100 > /sys/devices/system/node/node1/hugepages/hugepages-2048kB/nr_hugepages
+nodes fewer
+step too-much-of-fewer run --memory 202 --cpu-count 1
+step fewer-fits run --memory 200 --cpu-count 1 --enclave-cid 20
+nodes fewer-running
+step fewer-ended nitro-cli terminate-enclave --all
+""", "--enclave", "beat")
+        everything = "nodes 0-1 pages 128 128\n"
+        self.assertEqual(parent["before"].out, everything)
+        self.assertEqual(self.succeeded(parent["run"])["CPUIDs"], [2, 3])
+        self.assertEqual(parent["running"].out, "nodes 0-1 pages 128 64\n")
+        self.succeeded(parent["ended"])
+        self.assertEqual(parent["after"].out, everything)
+        # All that the node has, and nothing of the other one.
+        self.succeeded(parent["all"])
+        self.assertEqual(parent["all-running"].out, "nodes 0-1 pages 128 0\n")
+        self.succeeded(parent["all-ended"])
+        self.assertEqual(parent["all-after"].out, everything)
+        self.failed(parent["too-much"], "E27", "of NUMA node 1, that of the pool's CPUs, make 256 MiB")
+        self.assertEqual(parent["too-much-after"].out, everything)
+        self.failed(parent["other-node"], "E21", "CPU 1")
+        self.assertEqual(parent["fewer"].out, "nodes 0-1 pages 128 100\n")
+        self.failed(parent["too-much-of-fewer"], "E27", "make 200 MiB")
+        self.succeeded(parent["fewer-fits"])
+        self.assertEqual(parent["fewer-running"].out, "nodes 0-1 pages 128 0\n")
+        self.nothing_is_left(parent)
 
 
 class Ends(ParentTest):

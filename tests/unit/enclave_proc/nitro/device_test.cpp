@@ -14,6 +14,7 @@
 namespace nitro::proc {
 namespace {
 
+using testing::go_on;
 using testing::Standin;
 using testing::TempFolder;
 
@@ -71,7 +72,7 @@ TEST(Turn, IsForEverybodyWhereNothingCanBeLocked) {
 
 TEST(EnclaveSlot, StartsAnEnclaveThatLaterHangsUp) {
   const Standin standin({{"NITRO_DEVICE_HEARTBEAT", "none"}, {"NITRO_DEVICE_CRASH_AFTER", "0.3"}});
-  const auto memory = EnclaveMemory::allocate(MemorySize::from_mib(64)).value();
+  const auto memory = EnclaveMemory::allocate(MemorySize::from_mib(64), {}, go_on).value();
   auto slot = EnclaveSlot::create({}).value();
   for (const Mapping& region : memory.regions()) ASSERT_OK(slot.add_memory(region.bytes()));
   ASSERT_OK(slot.add_cpu(kAnyCpu));
@@ -84,7 +85,7 @@ TEST(EnclaveSlot, StartsAnEnclaveThatLaterHangsUp) {
 
 TEST(EnclaveSlot, PassesFlagsAndAddressOfTheStart) {
   const Standin standin({{"NITRO_DEVICE_HEARTBEAT", "none"}});
-  const auto memory = EnclaveMemory::allocate(MemorySize::from_mib(64)).value();
+  const auto memory = EnclaveMemory::allocate(MemorySize::from_mib(64), {}, go_on).value();
   auto slot = EnclaveSlot::create({}).value();
   for (const Mapping& region : memory.regions()) ASSERT_OK(slot.add_memory(region.bytes()));
   ASSERT_OK(slot.add_cpu(kAnyCpu));

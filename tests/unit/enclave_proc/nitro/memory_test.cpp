@@ -13,6 +13,7 @@
 namespace nitro::proc {
 namespace {
 
+using testing::go_on;
 using testing::Standin;
 
 std::vector<std::uint64_t> sizes_in_mib(const EnclaveMemory& memory) {
@@ -51,7 +52,7 @@ TEST(EnclaveMemory, TakesTheFewestPagesAndWastesTheLeast) {
     const Standin standin({{"NITRO_DEVICE_PAGES_1G", row.free_1g}, {"NITRO_DEVICE_PAGES_2M", row.free_2m}});
     const std::string name =
         std::string(row.free_1g) + "x1G " + row.free_2m + "x2M for " + std::to_string(row.wanted_mib);
-    const auto memory = EnclaveMemory::allocate(MemorySize::from_mib(row.wanted_mib));
+    const auto memory = EnclaveMemory::allocate(MemorySize::from_mib(row.wanted_mib), {}, go_on);
     if (row.got_mib == 0) {
       ASSERT_FALSE(memory) << name;
       EXPECT_EQ(memory.error().code(), ErrorCode::kInsufficientMemoryAvailable) << name;
@@ -72,7 +73,7 @@ TEST(EnclaveMemory, TakesTheFewestPagesAndWastesTheLeast) {
 TEST(EnclaveMemory, GivesItsPagesBack) {
   const Standin standin;
   {
-    const auto memory = EnclaveMemory::allocate(MemorySize::from_mib(64));
+    const auto memory = EnclaveMemory::allocate(MemorySize::from_mib(64), {}, go_on);
     ASSERT_OK(memory);
     EXPECT_EQ(nitro_device_free_pages(2), 992U);
   }
@@ -82,24 +83,51 @@ TEST(EnclaveMemory, GivesItsPagesBack) {
 TEST(EnclaveMemory, TriesOnlyTheSizeThatWasAskedFor) {
   const Standin standin({{"NITRO_DEVICE_PAGES_1G", "1"}, {"NITRO_DEVICE_PAGES_2M", "1024"}});
   {
-    const auto memory = EnclaveMemory::allocate(MemorySize::from_mib(1024), MemorySize::from_mib(2));
+    const auto memory = EnclaveMemory::allocate(MemorySize::from_mib(1024), {.size = MemorySize::from_mib(2)}, go_on);
     ASSERT_OK(memory);
     EXPECT_EQ(memory->regions().size(), 512U);
   }
   for (const std::string& line : standin.trace()) EXPECT_EQ(line, "MMAP huge page=2M len=2M");
   {
-    const auto memory = EnclaveMemory::allocate(MemorySize::from_mib(64), MemorySize::from_mib(1024));
+    const auto memory = EnclaveMemory::allocate(MemorySize::from_mib(64), {.size = MemorySize::from_mib(1024)}, go_on);
     ASSERT_OK(memory);
     EXPECT_EQ(memory->size().mib(), 1024U);
   }
-  const auto too_much = EnclaveMemory::allocate(MemorySize::from_mib(1025), MemorySize::from_mib(1024));
+  const auto too_much =
+      EnclaveMemory::allocate(MemorySize::from_mib(1025), {.size = MemorySize::from_mib(1024)}, go_on);
   ASSERT_FALSE(too_much);
   EXPECT_EQ(too_much.error().message(),
             "1025 MiB are asked for, and the free huge pages of 1024 MiB of this machine make 1024 MiB");
 }
 
+TEST(EnclaveMemory, IsFoundAtOnceWhenItHasToBeOfOneNode) {
+  // Node 0 is the one that every machine has.
+  const Standin standin({{"NITRO_DEVICE_PAGES_2M", "40"}});
+  int asked = 0;
+  const EnclaveMemory::GoOn count = [&asked]() -> Result<void> {
+    if (++asked > 50) return fail(ErrorCode::kEnclaveBoot, "enough");
+    return {};
+  };
+  {
+    const auto memory = EnclaveMemory::allocate(MemorySize::from_mib(64), {.numa_node = 0}, count);
+    ASSERT_OK(memory);
+    EXPECT_EQ(memory->size().mib(), 64U);
+    EXPECT_GE(asked, 32);
+  }
+  asked = 0;
+  const auto too_much = EnclaveMemory::allocate(MemorySize::from_mib(81), {.numa_node = 0}, go_on);
+  ASSERT_FALSE(too_much);
+  EXPECT_EQ(too_much.error().message(),
+            "81 MiB are asked for, and the free huge pages of NUMA node 0, that of the pool's CPUs, make 80 MiB");
+  asked = 30;
+  const auto ended = EnclaveMemory::allocate(MemorySize::from_mib(64), {.numa_node = 0}, count);
+  ASSERT_FALSE(ended);
+  EXPECT_EQ(ended.error().message(), "enough");
+  EXPECT_EQ(nitro_device_free_pages(2), 40U);
+}
+
 TEST(EnclaveMemory, RefusesPageSizesThatDoNotExist) {
-  const auto memory = EnclaveMemory::allocate(MemorySize::from_mib(64), MemorySize::from_mib(4));
+  const auto memory = EnclaveMemory::allocate(MemorySize::from_mib(64), {.size = MemorySize::from_mib(4)}, go_on);
   ASSERT_FALSE(memory);
   EXPECT_EQ(memory.error().code(), ErrorCode::kNoSuchHugepageFlag);
 }
@@ -110,10 +138,6 @@ Fd make_image(const std::string& path, std::size_t size) {
   for (std::size_t i = 0; i < size; ++i) text[i] = static_cast<char>(1 + i % 251);
   testing::write_file(path, text);
   return open_file(path, O_RDONLY).value();
-}
-
-Result<void> go_on() {
-  return {};
 }
 
 /// The memory as the enclave sees it: the regions one after the other.
@@ -134,7 +158,7 @@ TEST(EnclaveMemory, HoldsTheImageAtItsPlaceAcrossRegions) {
   for (const std::size_t size : {std::size_t{1}, std::size_t{4096}, std::size_t{2 * kMiB}, std::size_t{2 * kMiB + 1},
                                  std::size_t{5 * kMiB + 17}}) {
     const Standin standin;
-    auto memory = EnclaveMemory::allocate(MemorySize::from_mib(64)).value();
+    auto memory = EnclaveMemory::allocate(MemorySize::from_mib(64), {}, go_on).value();
     const Fd image = make_image(standin / "image", size);
     for (const std::uint64_t offset : {std::uint64_t{0}, 8 * kMiB, 8 * kMiB + 4096, 64 * kMiB - size}) {
       ASSERT_OK(memory.load_image(image.get(), size, offset, go_on));
@@ -145,7 +169,7 @@ TEST(EnclaveMemory, HoldsTheImageAtItsPlaceAcrossRegions) {
 
 TEST(EnclaveMemory, LeavesTheRestOfItUntouched) {
   const Standin standin;
-  auto memory = EnclaveMemory::allocate(MemorySize::from_mib(64)).value();
+  auto memory = EnclaveMemory::allocate(MemorySize::from_mib(64), {}, go_on).value();
   const Fd image = make_image(standin / "image", 3 * kMiB);
   ASSERT_OK(memory.load_image(image.get(), 3 * kMiB, 8 * kMiB, go_on));
   EXPECT_EQ(contents(memory, 0, 8 * kMiB).find_first_not_of('\0'), std::string::npos);
@@ -155,7 +179,7 @@ TEST(EnclaveMemory, LeavesTheRestOfItUntouched) {
 TEST(EnclaveMemory, AsksBeforeEachPieceOfTheImage) {
   constexpr std::uint64_t kImageBytes = 2 * EnclaveMemory::kPieceBytes + 1;
   const Standin standin({{"NITRO_DEVICE_PAGES_1G", "1"}});
-  auto memory = EnclaveMemory::allocate(MemorySize::from_mib(1024)).value();
+  auto memory = EnclaveMemory::allocate(MemorySize::from_mib(1024), {}, go_on).value();
   const Fd image = make_image(standin / "image", kImageBytes);
   int asked = 0;
   ASSERT_OK(memory.load_image(image.get(), kImageBytes, 0, [&asked]() -> Result<void> {
@@ -168,7 +192,7 @@ TEST(EnclaveMemory, AsksBeforeEachPieceOfTheImage) {
 
 TEST(EnclaveMemory, EndsTheCopyWhenItIsNotToGoOn) {
   const Standin standin;
-  auto memory = EnclaveMemory::allocate(MemorySize::from_mib(64)).value();
+  auto memory = EnclaveMemory::allocate(MemorySize::from_mib(64), {}, go_on).value();
   const Fd image = make_image(standin / "image", 5 * kMiB);
   int pieces = 2;
   const auto loaded = memory.load_image(image.get(), 5 * kMiB, 0, [&pieces]() -> Result<void> {
@@ -182,7 +206,7 @@ TEST(EnclaveMemory, EndsTheCopyWhenItIsNotToGoOn) {
 
 TEST(EnclaveMemory, RefusesAnImageThatDoesNotFit) {
   const Standin standin;
-  auto memory = EnclaveMemory::allocate(MemorySize::from_mib(64)).value();
+  auto memory = EnclaveMemory::allocate(MemorySize::from_mib(64), {}, go_on).value();
   const Fd image = make_image(standin / "image", 10);
   const std::vector<std::pair<std::uint64_t, std::uint64_t>> cases = {
       {10, 64 * kMiB - 9}, {64 * kMiB, 1}, {10, ~std::uint64_t{0}}, {~std::uint64_t{0}, 8 * kMiB}};
@@ -195,7 +219,7 @@ TEST(EnclaveMemory, RefusesAnImageThatDoesNotFit) {
 
 TEST(EnclaveMemory, RefusesAnImageThatHasBecomeShorter) {
   const Standin standin;
-  auto memory = EnclaveMemory::allocate(MemorySize::from_mib(64)).value();
+  auto memory = EnclaveMemory::allocate(MemorySize::from_mib(64), {}, go_on).value();
   const Fd image = make_image(standin / "image", 1000);
   const auto loaded = memory.load_image(image.get(), 1001, 0, go_on);
   ASSERT_FALSE(loaded);

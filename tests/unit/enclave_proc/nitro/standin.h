@@ -9,10 +9,16 @@
 #include <utility>
 #include <vector>
 
+#include "nitro/result.h"
 #include "nitro_device.h"
 #include "temp_folder.h"
 
 namespace nitro::testing {
+
+/// For what asks whether to go on.
+inline Result<void> go_on() {
+  return {};
+}
 
 /// A made-up parent instance for one test: sets the stand-in's environment and reads its trace.
 class Standin {
