@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <charconv>
@@ -27,6 +28,8 @@ namespace {
 using Clock = std::chrono::steady_clock;
 
 constexpr std::chrono::seconds kConnectTimeout(20);
+/// 30 years; what is longer ends with the machine in any case.
+constexpr std::uint64_t kLongestLimitSeconds = 1'000'000'000;
 
 /// The hypervisor offers the console of an enclave in debug mode on vsock, CID 0.
 Result<Fd> connect_to_hypervisor_console(std::uint64_t enclave_cid) {
@@ -94,26 +97,29 @@ Result<void> copy_until_end(int console, std::optional<std::chrono::seconds> lim
 struct Options {
   std::string enclave_id;
   std::string enclave_name;
-  std::string disconnect_timeout;
+  std::optional<std::string> disconnect_timeout;
 };
 
-Result<std::optional<std::chrono::seconds>> parse_limit(const std::string& text) {
-  if (text.empty()) return std::optional<std::chrono::seconds>();
-  std::uint32_t seconds = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), seconds);
-  if (error != std::errc() || end != text.data() + text.size()) {
+/// 64 bits, of which a clock that counts nanoseconds can add up a part only. 0 is no limit, as in the reference, where
+/// it stops the timer.
+Result<std::optional<std::chrono::seconds>> parse_limit(const std::optional<std::string>& text) {
+  if (!text) return std::optional<std::chrono::seconds>();
+  std::uint64_t seconds = 0;
+  const auto [end, error] = std::from_chars(text->data(), text->data() + text->size(), seconds);
+  if (error != std::errc() || end != text->data() + text->size()) {
     return fail(ErrorCode::kInvalidArgument,
-                fmt::format("--disconnect-timeout {} is not a number of seconds", quote(text)));
+                fmt::format("--disconnect-timeout {} is not a number of seconds", quote(*text)));
   }
-  return std::optional(std::chrono::seconds(seconds));
+  if (seconds == 0) return std::optional<std::chrono::seconds>();
+  return std::optional(std::chrono::seconds(std::min(seconds, kLongestLimitSeconds)));
 }
 
 Result<void> console(const Options& options) {
+  NITRO_TRY(const auto limit, parse_limit(options.disconnect_timeout));
   std::string id = options.enclave_id;
   if (!options.enclave_name.empty()) {
     NITRO_TRY(id, proc::id_of(options.enclave_name, sockets_folders()));
   }
-  NITRO_TRY(const auto limit, parse_limit(options.disconnect_timeout));
   return show_console(id, limit);
 }
 

@@ -313,6 +313,35 @@ class Life(DeviceTest):
             printer.join()
         self.assertIn("Linux version", done.stdout)
 
+    def test_a_console_is_shown_for_as_long_as_is_asked_for(self):
+        machine = self.machine()
+        with socket.socket(socket.AF_UNIX) as console:
+            console.bind(f"\0nitro-device:{os.path.basename(machine.folder)}:0:10016")
+            console.listen()
+            self.assertEqual(machine.run(f"{RUN} --debug-mode").returncode, 0)
+
+            def show(limit):
+                """What is printed when the console says something 0.3 s after the connection, and how the command ends."""
+                process = subprocess.Popen([machine.cli, "console", "--enclave-name", "image", *limit], env=machine.environment,
+                                           stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+                connection, _ = console.accept()
+                with connection:
+                    time.sleep(0.3)
+                    connection.sendall(b"late words\n")
+                    if limit == ["--disconnect-timeout", "1"]:
+                        process.wait(timeout=10)
+                return *process.communicate(timeout=10), process.returncode
+
+            # Some overflow 32 bits, or 64 bits in milliseconds or nanoseconds; 0 is no limit.
+            for limit in ([], *(["--disconnect-timeout", str(number)] for number in
+                                (0, 1, 2**31, 2**32, 2**53, 2**63 // 1000 + 1, 2**63 - 1, 2**63, 2**64 - 1))):
+                with self.subTest(limit=limit):
+                    out, err, status = show(limit)
+                    self.assertEqual((out, status), ("late words\n", 0), err)
+        for limit in ("x", "1.5", "1s", "0x1", str(2**64)):
+            done = machine.run(f"console --enclave-name nobody --disconnect-timeout {limit}")
+            self.assertEqual((done.returncode, re.findall(r"\[ (E\d\d) \]", done.stderr)), (3, ["E03"]), done.stderr)
+
     def test_a_killed_enclave_process_takes_its_enclave_with_it(self):
         machine = self.machine()
         self.assertEqual(machine.run(RUN).returncode, 0)
