@@ -72,7 +72,17 @@ class Step:
 class Parent:
     """What one boot of the parent instance, with one script, has shown."""
 
+    # On a busy machine the emulated one sometimes resets itself while its kernel finds the other CPUs, long before the script begins.
+    BOOTS = 3
+
     def __init__(self, script, *options, environment=()):
+        for boot in range(self.BOOTS):
+            self.run(script, *options, environment=environment)
+            if self.steps or boot + 1 == self.BOOTS:
+                break
+            print(f"the parent instance did not reach its script and is started again:\n{self.output[-1000:]}", file=sys.stderr)
+
+    def run(self, script, *options, environment):
         with tempfile.TemporaryDirectory(prefix="nitro-parent-") as folder:
             path = f"{folder}/script"
             pathlib.Path(path).write_text(PRELUDE + script, encoding="ascii")
