@@ -236,7 +236,7 @@ TEST(Writer, MeasuresLargeRamdisksOnThreadsAsItDoesInOneGo) {
 
 TEST(Writer, TakesARamdiskThatIsWrittenInAnyOrderAsTheSameRamdisk) {
   const TempFolder folder;
-  constexpr std::size_t kSize = 12000000;
+  static constexpr std::size_t kSize = 12000000;
   const Fd streamed = create_file(folder / "streamed.eif");
   const auto expected = write_small(streamed.get(), 1, kSize);
   ASSERT_OK(expected);
