@@ -20,7 +20,8 @@ class OutputFile {
   OutputFile& operator=(OutputFile&&) = delete;
   ~OutputFile();
 
-  /// Errors: kFileOperation when the folder is missing or not writable, or `path` is a folder.
+  /// A symbolic link is followed, also one whose target does not exist yet: the target is replaced or made.
+  /// Errors: kFileOperation when the folder is missing or not writable, `path` is a folder, or links lead in a circle.
   /// `mode` are the permissions of a new file, before the umask. An existing file's permissions are kept, and its owner
   /// and group where this user may give files to them; where not its group, the new one gets what everybody has.
   static Result<OutputFile> create(std::string path, unsigned mode = 0644);

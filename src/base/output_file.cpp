@@ -79,6 +79,20 @@ std::string hidden_name_beside(const std::string& path) {
   return fmt::format("{}/.{}.{:08x}", folder_of(path), file.substr(0, 200), std::random_device{}());
 }
 
+/// Where an open(2) for writing would make the file: `path` with the symbolic links at its end followed, whether or not
+/// they lead to a file. Errors: kFileOperation for links that lead in a circle.
+Result<std::string> behind_links(const std::string& path) {
+  constexpr int kMaxLinks = 40;  // as the kernel follows, path_resolution(7)
+  std::filesystem::path place = path;
+  for (int i = 0; i <= kMaxLinks; ++i) {
+    std::error_code no_link;
+    const auto target = std::filesystem::read_symlink(place, no_link);
+    if (no_link) return place.string();
+    place = place.parent_path() / target;
+  }
+  return fail_errno(ErrorCode::kFileOperation, fmt::format("the output file {}", quote(path)), ELOOP);
+}
+
 bool lacks_unnamed_files(int open_errno) {
   // EISDIR is what kernels and file systems answer that do not know O_TMPFILE at all (open(2)).
   return open_errno == EOPNOTSUPP || open_errno == EISDIR || open_errno == ENOENT || open_errno == EINVAL;
@@ -107,6 +121,9 @@ OutputFile::~OutputFile() {
 Result<OutputFile> OutputFile::create(std::string path, unsigned mode) {
   struct stat status {};
   const bool exists = ::stat(path.c_str(), &status) == 0;
+  if (!exists && errno != ENOENT) {
+    return fail_errno(ErrorCode::kFileOperation, fmt::format("the output file {}", quote(path)));
+  }
   if (exists && S_ISDIR(status.st_mode)) {
     return fail(ErrorCode::kFileOperation, fmt::format("{} is a folder; name a file", quote(path)));
   }
@@ -114,12 +131,10 @@ Result<OutputFile> OutputFile::create(std::string path, unsigned mode) {
     return fail(ErrorCode::kFileOperation,
                 fmt::format("{} exists and is not a regular file; name another file", quote(path)));
   }
+  // The target of a symbolic link is replaced or made, not the link.
+  NITRO_TRY(path, behind_links(path));
   std::optional<Access> old;
   if (exists) {
-    // Follow a symbolic link, so that its target is replaced and not the link.
-    std::error_code error;
-    const auto target = std::filesystem::canonical(path, error);
-    if (!error) path = target.string();
     mode = status.st_mode & 07777;
     old = Access{.user = status.st_uid, .group = status.st_gid, .mode = mode};
     if (::access(path.c_str(), W_OK) != 0) {

@@ -106,6 +106,37 @@ TEST(OutputFile, ReplacesTheTargetOfASymbolicLink) {
   EXPECT_TRUE(std::filesystem::is_symlink(folder / "link"));
 }
 
+TEST(OutputFile, MakesTheFileThatALinkLeadsTo) {
+  const TempFolder folder;
+  std::filesystem::create_directories(folder / "links");
+  std::filesystem::create_directories(folder / "files");
+  // Relative to where the link is, through a second one, and absolute.
+  ASSERT_EQ(::symlink("../second", (folder / "links/first").c_str()), 0);
+  ASSERT_EQ(::symlink((folder / "files/out").c_str(), (folder / "second").c_str()), 0);
+  auto file = OutputFile::create(folder / "links/first");
+  ASSERT_OK(file);
+  ASSERT_OK(write_all(file->fd(), as_bytes("new")));
+  ASSERT_OK(file->commit());
+  EXPECT_EQ(read_file(folder / "files/out"), "new");
+  EXPECT_FALSE(std::filesystem::is_symlink(folder / "files/out"));
+  EXPECT_TRUE(std::filesystem::is_symlink(folder / "links/first"));
+  EXPECT_TRUE(std::filesystem::is_symlink(folder / "second"));
+}
+
+TEST(OutputFile, RefusesLinksThatLeadNowhereOrInACircle) {
+  const TempFolder folder;
+  ASSERT_EQ(::symlink("b", (folder / "a").c_str()), 0);
+  ASSERT_EQ(::symlink("a", (folder / "b").c_str()), 0);
+  ASSERT_EQ(::symlink("missing/out", (folder / "c").c_str()), 0);
+  const auto circle = OutputFile::create(folder / "a");
+  ASSERT_FALSE(circle);
+  EXPECT_EQ(circle.error().system_errno(), ELOOP);
+  const auto nowhere = OutputFile::create(folder / "c");
+  ASSERT_FALSE(nowhere);
+  EXPECT_NE(nowhere.error().message().find("missing\""), std::string::npos) << nowhere.error().message();
+  EXPECT_EQ(folder.entries(), 3U);
+}
+
 TEST(OutputFile, RefusesAFolderThatIsMissingAndAPathThatIsNoFile) {
   const TempFolder folder;
   const auto missing = OutputFile::create(folder / "no/such/out");
