@@ -13,7 +13,8 @@ namespace nitro {
 /// A file that appears under its name only when it is complete. Until commit() the bytes are in a file without a name
 /// in the same folder (O_TMPFILE), so that no signal and no crash, SIGKILL and power loss included, leaves half a file
 /// or touches an older one. Where the file system has no O_TMPFILE a hidden name beside the target is used, and removed
-/// on destruction and on SIGHUP, SIGINT, SIGQUIT and SIGTERM. One OutputFile at a time in that case.
+/// on destruction and on every signal that ends the process by default, but SIGKILL and the faults of its own code. One
+/// OutputFile at a time in that case.
 class OutputFile {
  public:
   OutputFile(OutputFile&& other) noexcept;

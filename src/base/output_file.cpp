@@ -6,7 +6,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <array>
 #include <atomic>
 #include <cerrno>
 #include <csignal>
@@ -20,7 +19,28 @@
 namespace nitro {
 namespace {
 
-constexpr std::array kFatalSignals = {SIGHUP, SIGINT, SIGQUIT, SIGTERM};
+/// Whether `signal` ends a process that does nothing about it, and can be caught (signal(7)). Not the faults of the
+/// process's own code: what has gone wrong so far is no ground to go on from.
+bool ends_by_default(int signal) {
+  switch (signal) {
+    case SIGKILL:
+    case SIGSTOP:
+    case SIGTSTP:
+    case SIGTTIN:
+    case SIGTTOU:
+    case SIGCONT:
+    case SIGCHLD:
+    case SIGURG:
+    case SIGWINCH:
+    case SIGBUS:
+    case SIGFPE:
+    case SIGILL:
+    case SIGSEGV:
+      return false;
+    default:
+      return true;
+  }
+}
 
 // The one name that a signal handler has to remove. A handler can be reached through static storage only; it is used
 // where the file system cannot make files without a name.
@@ -38,9 +58,10 @@ void remove_name_and_end(int signal) {
 
 void remove_on_signal(const char* name) {
   g_name_to_remove = name;
-  for (const int signal : kFatalSignals) {
+  for (int signal = 1; signal <= SIGRTMAX; ++signal) {
+    if (!ends_by_default(signal)) continue;
     struct sigaction old {};
-    ::sigaction(signal, nullptr, &old);
+    if (::sigaction(signal, nullptr, &old) != 0) continue;  // two real-time signals belong to the C library
     if (name == nullptr && old.sa_handler == remove_name_and_end) {
       old.sa_handler = SIG_DFL;
       ::sigaction(signal, &old, nullptr);
