@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "eif/eif_build_command.h"
 
-#include <fcntl.h>
-
 #include <CLI/CLI.hpp>
 #include <filesystem>
 #include <optional>
@@ -132,10 +130,10 @@ Result<Measurements> build(const Options& options) {
   }
   NITRO_TRY(const Metadata metadata, metadata_of(options));
   // Everything is opened before anything is written: a mistyped name costs no time.
-  NITRO_TRY(const Fd kernel, open_file(options.kernel, O_RDONLY));
+  NITRO_TRY(const Fd kernel, open_regular_file(options.kernel));
   std::vector<Fd> ramdisks;
   for (const std::string& path : options.ramdisks) {
-    NITRO_TRY(Fd ramdisk, open_file(path, O_RDONLY));
+    NITRO_TRY(Fd ramdisk, open_regular_file(path));
     ramdisks.push_back(std::move(ramdisk));
   }
 

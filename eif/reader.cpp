@@ -81,8 +81,7 @@ std::string_view to_string(SectionType type) {
 }
 
 Result<Reader> Reader::open(const std::string& path) {
-  // A FIFO would block in open(2); O_NONBLOCK means nothing to a regular file.
-  NITRO_TRY(Fd fd, open_file(path, O_RDONLY | O_NONBLOCK));
+  NITRO_TRY(Fd fd, open_regular_file(path));
   return open(std::move(fd), path);
 }
 

@@ -1,13 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "eif/image/extent.h"
 
-#include <fcntl.h>
-#include <sys/stat.h>
-
 #include <algorithm>
 #include <vector>
 
-#include "nitro/bytes.h"
+#include "nitro/fd.h"
 
 namespace nitro::image {
 
@@ -42,14 +39,9 @@ Result<std::string> Extent::text(std::size_t limit_bytes) const {
 }
 
 Result<Extent> open_extent(const std::string& path) {
-  // O_NONBLOCK: opening a FIFO by mistake must not hang; it means nothing for regular files.
-  NITRO_TRY(Fd fd, open_file(path, O_RDONLY | O_NONBLOCK));
-  struct stat status {};
-  if (::fstat(fd.get(), &status) != 0) return fail_errno(ErrorCode::kFileOperation, "reading " + quote(path));
-  if (!S_ISREG(status.st_mode)) {
-    return fail(ErrorCode::kFileOperation, quote(path) + " is not a regular file");
-  }
-  return Extent{std::make_shared<const Fd>(std::move(fd)), 0, static_cast<std::uint64_t>(status.st_size)};
+  NITRO_TRY(Fd fd, open_regular_file(path));
+  NITRO_TRY(const auto size_bytes, file_size(fd.get()));
+  return Extent{std::make_shared<const Fd>(std::move(fd)), 0, size_bytes};
 }
 
 }  // namespace nitro::image

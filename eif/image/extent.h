@@ -31,7 +31,7 @@ struct Extent {
   }
 };
 
-/// A whole file, opened for reading. Errors: kFileOperation, also for a folder.
+/// A whole file, opened for reading. Errors: kFileOperation, also for what is no regular file.
 Result<Extent> open_extent(const std::string& path);
 
 }  // namespace nitro::image

@@ -38,6 +38,10 @@ class Fd {
 /// quoted.
 Result<Fd> open_file(const std::string& path, int flags, unsigned mode = 0, ErrorCode code = ErrorCode::kFileOperation);
 
+/// Opens a regular file for reading. Anything else is an error at once: no FIFO is waited for, and nothing is read
+/// without end. Errors: kFileOperation; the message says what kind of file it is.
+Result<Fd> open_regular_file(const std::string& path);
+
 /// Opens /dev/null on those of the descriptors 0, 1 and 2 that are closed, so that no file of ours gets such a number
 /// and, with it, what is printed. For the start of a program. Errors: kFileOperation.
 Result<void> open_standard_descriptors();
@@ -55,7 +59,8 @@ Result<void> pread_exact(int fd, std::span<std::byte> buffer, std::uint64_t offs
 Result<void> write_all(int fd, std::span<const std::byte> bytes);
 /// pwrite(2) until all is written.
 Result<void> pwrite_all(int fd, std::span<const std::byte> bytes, std::uint64_t offset_bytes);
-/// The whole text of a small file. Errors: kFileOperation; more than `limit_bytes` is an error too.
+/// The whole text of a small file, or of a pipe; a FIFO is waited for until it has a writer and the writer is done.
+/// Errors: kFileOperation; more than `limit_bytes` is an error too.
 Result<std::string> read_text_file(const std::string& path, std::size_t limit_bytes = std::size_t{16} << 20);
 
 Result<void> set_nonblocking(int fd, bool on);

@@ -11,6 +11,16 @@
 
 namespace nitro {
 
+namespace {
+
+std::string_view kind_of(mode_t mode) {
+  if (S_ISDIR(mode)) return "a folder";
+  if (S_ISFIFO(mode)) return "a pipe";
+  return "a device";
+}
+
+}  // namespace
+
 Fd::~Fd() {
   // close(2) releases the descriptor even when it reports an error, and there is nobody left to tell: data that must be
   // durable has been through fsync before.
@@ -19,8 +29,25 @@ Fd::~Fd() {
 
 Result<Fd> open_file(const std::string& path, int flags, unsigned mode, ErrorCode code) {
   Fd fd(::open(path.c_str(), flags | O_CLOEXEC, mode));
-  if (!fd) return fail_errno(code, fmt::format("opening {}", quote(path)));
-  return fd;
+  if (fd) return fd;
+  // What a user sees of ENXIO otherwise, "No such device or address", is for devices.
+  struct stat status {};
+  if (errno == ENXIO && ::stat(path.c_str(), &status) == 0 && S_ISSOCK(status.st_mode)) {
+    return Failure(Error(code, fmt::format("opening {}: it is a socket", quote(path)), ENXIO));
+  }
+  return fail_errno(code, fmt::format("opening {}", quote(path)));
+}
+
+Result<Fd> open_regular_file(const std::string& path) {
+  // With O_NONBLOCK a FIFO opens without a writer; to regular files the flag means nothing (open(2)).
+  NITRO_TRY(Fd fd, open_file(path, O_RDONLY | O_NONBLOCK));
+  struct stat status {};
+  if (::fstat(fd.get(), &status) != 0) {
+    return fail_errno(ErrorCode::kFileOperation, fmt::format("looking at {}", quote(path)));
+  }
+  if (S_ISREG(status.st_mode)) return fd;
+  return fail(ErrorCode::kFileOperation,
+              fmt::format("{} is {}; give a regular file", quote(path), kind_of(status.st_mode)));
 }
 
 Result<std::uint64_t> file_size(int fd) {

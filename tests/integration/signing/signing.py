@@ -49,8 +49,8 @@ class SigningTest(unittest.TestCase):
     def secrets(self):
         return []
 
-    def run_program(self, program, key, certificate, environment=()):
-        """`program` signs: sign-eif the image at self.output, the others one they make there."""
+    def command(self, program, key, certificate):
+        """What makes `program` sign: sign-eif the image at self.output, the others one they make there."""
         nitro_cli, blobs = needed("NITRO_CLI", "build the project first"), GOLDEN / "blobs"
         command = {
             "sign-eif": [nitro_cli, "sign-eif", "--eif-path", self.output],
@@ -59,9 +59,12 @@ class SigningTest(unittest.TestCase):
             "eif_build": [needed("EIF_BUILD", "build the project first"), "--kernel", blobs / "bzImage", "--cmdline", "quiet",
                           "--ramdisk", blobs / "init", "--output", self.output],
         }[program]
-        process = subprocess.run([*map(str, command), "--private-key", str(key), "--signing-certificate", str(certificate)],
-                                 stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=120,
-                                 env={**self.environment, **dict(environment)}, check=False)
+        return [*map(str, command), "--private-key", str(key), "--signing-certificate", str(certificate)]
+
+    def run_program(self, program, key, certificate, environment=()):
+        process = subprocess.run(self.command(program, key, certificate), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                                 stderr=subprocess.PIPE, text=True, timeout=120, env={**self.environment, **dict(environment)},
+                                 check=False)
         logged = "".join(path.read_text() for path in pathlib.Path(self.folder, "logs").iterdir())
         for secret in self.secrets():
             self.assertNotIn(secret, process.stdout + process.stderr + logged)

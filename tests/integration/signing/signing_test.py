@@ -8,10 +8,11 @@ import signal
 import stat
 import subprocess
 import tempfile
+import threading
 import time
 import unittest
 
-from signing import GOLDEN, IMAGE, SIGNATURE_SECTION, SigningTest, sections  # first: it makes enclave.py known
+from signing import GOLDEN, IMAGE, REFUSALS, SIGNATURE_SECTION, SigningTest, sections  # first: it makes enclave.py known
 from enclave import absent_programs, skip
 
 CURVES = ("prime256v1", "secp384r1", "secp521r1")
@@ -88,6 +89,44 @@ class SigningWithFiles(SigningTest):
         self.assert_refuses(file, self.keys.path("missing"), "No such file or directory")
         self.assert_refuses(p384, p384, "must be an elliptic curve key in PEM form")
         self.assert_refuses(file, file, "must be an X.509 certificate in PEM form")
+
+    def pipes(self):
+        """Two FIFOs, for a key and a certificate."""
+        names = [f"{self.folder}/{name}" for name in ("key", "certificate")]
+        for name in names:
+            os.mkfifo(name)
+        return names
+
+    def test_key_and_certificate_may_come_from_pipes(self):
+        key, certificate = self.pipes()
+        for program in REFUSALS:
+            with self.subTest(program=program):
+                shutil.copyfile(IMAGE, self.output)
+                # As `cat FILE > FIFO` in the background: each waits for its reader.
+                writers = [threading.Thread(target=lambda source, pipe: pathlib.Path(pipe).write_bytes(pathlib.Path(source).read_bytes()),
+                                            args=pair, daemon=True)
+                           for pair in ((self.key("secp384r1"), key), (self.certificate("secp384r1"), certificate))]
+                for writer in writers:
+                    writer.start()
+                result = self.run_program(program, key, certificate)
+                for writer in writers:
+                    writer.join(10)
+                self.assertEqual(result.status, 0, result)
+                self.assertTrue(self.describe()["SignatureCheck"])
+
+    def test_an_interrupt_ends_the_wait_for_a_pipe(self):
+        key, certificate = self.pipes()
+        for program in REFUSALS:
+            with self.subTest(program=program):
+                shutil.copyfile(IMAGE, self.output)
+                process = subprocess.Popen(self.command(program, key, certificate), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                                           stderr=subprocess.DEVNULL, env=self.environment)
+                time.sleep(0.3)
+                self.assertIsNone(process.poll(), "it did not wait")
+                process.send_signal(signal.SIGINT)
+                self.assertEqual(process.wait(10), -signal.SIGINT)
+                self.assertEqual(os.listdir(f"{self.folder}/output"), ["image.eif"])
+                self.assertEqual(pathlib.Path(self.output).read_bytes(), IMAGE.read_bytes())
 
     def test_a_new_signature_replaces_the_old_and_nothing_else(self):
         unsigned = sections(IMAGE)

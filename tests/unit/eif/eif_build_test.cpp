@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <sys/stat.h>
+
 #include <filesystem>
 #include <fstream>
 #include <sstream>
@@ -153,23 +155,29 @@ TEST(EifBuild, RefusesAnEmptyKernel) {
 
 TEST(EifBuild, LeavesTheOldOutputWhenItFails) {
   const TempFolder folder;
+  const TempFolder inputs;
+  ASSERT_EQ(::mkfifo((inputs / "fifo").c_str(), 0600), 0);
   write_file(folder / "image.eif", "old");
+  const std::string kernel = golden("blobs/bzImage");
+  const std::string ramdisk = golden("eif/tiny/bootstrap.cpio");
+  const auto build = [&](const std::string& kernel_file, const std::string& ramdisk_file,
+                         std::vector<std::string> more = {}) {
+    more.insert(more.begin(), {"--kernel", kernel_file, "--cmdline", "", "--ramdisk", ramdisk_file, "--output",
+                               folder / "image.eif"});
+    return more;
+  };
   const std::vector<std::pair<std::vector<std::string>, int>> table = {
-      {{"--kernel", "/nonexistent", "--cmdline", "", "--ramdisk", "/dev/null", "--output", folder / "image.eif"}, 19},
-      {{"--kernel", golden("blobs/bzImage"), "--cmdline", "", "--ramdisk", "/nonexistent", "--output",
-        folder / "image.eif"},
-       19},
-      {{"--kernel", folder.path(), "--cmdline", "", "--ramdisk", "/dev/null", "--output", folder / "image.eif"}, 19},
-      {{"--kernel", golden("blobs/bzImage"), "--cmdline", "", "--ramdisk", "/dev/null", "--output",
-        folder / "image.eif", "--private-key", golden("keys/rsa.key.pem"), "--signing-certificate",
-        golden("keys/rsa.cert.pem")},
+      {build("/nonexistent", ramdisk), 19},
+      {build(kernel, "/nonexistent"), 19},
+      {build(folder.path(), ramdisk), 19},
+      {build(inputs / "fifo", ramdisk), 19},
+      {build(kernel, inputs / "fifo"), 19},
+      {build(kernel, "/dev/zero"), 19},
+      {build(kernel, ramdisk,
+             {"--private-key", golden("keys/rsa.key.pem"), "--signing-certificate", golden("keys/rsa.cert.pem")}),
        60},
-      {{"--kernel", golden("blobs/bzImage"), "--cmdline", "", "--ramdisk", "/dev/null", "--output",
-        folder / "image.eif", "--metadata", golden("blobs/cmdline")},
-       17},
-      {{"--kernel", golden("blobs/bzImage"), "--cmdline", "", "--ramdisk", "/dev/null", "--output",
-        folder / "none/image.eif"},
-       19},
+      {build(kernel, ramdisk, {"--metadata", golden("blobs/cmdline")}), 17},
+      {{"--kernel", kernel, "--cmdline", "", "--ramdisk", ramdisk, "--output", folder / "none/image.eif"}, 19},
   };
   for (const auto& [arguments, status] : table) {
     const Outcome outcome = eif_build(arguments);

@@ -240,7 +240,7 @@ TEST(DockerArchive, NamesTheFileThatCannotBeRead) {
   const nitro::testing::TempFolder folder;
   const auto not_a_file = open_docker_archive({Transport::kDockerArchive, folder.path(), {}});
   ASSERT_FALSE(not_a_file);
-  EXPECT_PRED2(contains, not_a_file.error().message(), "not a regular file");
+  EXPECT_PRED2(contains, not_a_file.error().message(), "give a regular file");
 }
 
 class OciLayout : public ::testing::Test {
