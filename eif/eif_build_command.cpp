@@ -93,8 +93,17 @@ void declare(CLI::App& application, Options& options) {
 }
 
 Result<Metadata> metadata_of(const Options& options) {
+  const std::pair<const char*, std::string> texts[] = {{"--version", options.image_version},
+                                                       {"--build-tool", options.build_tool},
+                                                       {"--build-tool-version", options.build_tool_version},
+                                                       {"--img-os", options.operating_system},
+                                                       {"--img-kernel", options.kernel_version},
+                                                       {"--build-time", options.build_time.value_or("")}};
+  for (const auto& [option, text] : texts) NITRO_CHECK(require_utf8(option, text));
   Metadata metadata;
   metadata.image_name = options.image_name.value_or(std::filesystem::path(options.kernel).filename().string());
+  NITRO_CHECK(require_utf8(options.image_name ? "--name" : "the kernel's file name, without --name that of the image,",
+                           metadata.image_name));
   metadata.image_version = options.image_version;
   metadata.build = {.build_time = options.build_time.value_or(""),
                     .build_tool = options.build_tool,
@@ -109,6 +118,7 @@ Result<Metadata> metadata_of(const Options& options) {
     metadata.build.operating_system = kernel.operating_system;
     metadata.build.kernel_version = kernel.version;
   }
+  // Any text is taken for a time, as by the reference: scripts that pin it write what they like.
   if (!options.build_time) {
     NITRO_TRY(metadata.build.build_time, default_build_time());
   }

@@ -6,6 +6,7 @@
 
 #include <array>
 #include <charconv>
+#include <chrono>
 #include <cstdint>
 #include <cstdlib>
 #include <ctime>
@@ -57,6 +58,57 @@ std::string rfc3339(std::time_t seconds, long nanoseconds) {
     result += fmt::format(".{:03}", nanoseconds / 1000000);
   }
   return result + "+00:00";
+}
+
+/// Takes texts of a fixed form apart, from the front on.
+class FormReader {
+ public:
+  explicit FormReader(std::string_view text) : rest_(text) {}
+
+  [[nodiscard]] bool at_end() const { return rest_.empty(); }
+  /// One of `characters`.
+  bool take(std::string_view characters) {
+    if (rest_.empty() || characters.find(rest_.front()) == std::string_view::npos) return false;
+    rest_.remove_prefix(1);
+    return true;
+  }
+  /// A number of `digits` digits, `most` at the most.
+  std::optional<unsigned> number(std::size_t digits, unsigned most) {
+    unsigned value = 0;
+    for (std::size_t i = 0; i < digits; ++i) {
+      if (i == rest_.size() || rest_[i] < '0' || rest_[i] > '9') return std::nullopt;
+      value = value * 10 + static_cast<unsigned>(rest_[i] - '0');
+    }
+    rest_.remove_prefix(digits);
+    return value <= most ? std::optional(value) : std::nullopt;
+  }
+
+ private:
+  std::string_view rest_;
+};
+
+bool is_date(FormReader& text) {
+  const auto year = text.number(4, 9999);
+  if (!year || !text.take("-")) return false;
+  const auto month = text.number(2, 12);
+  if (!month || !text.take("-")) return false;
+  const auto day = text.number(2, 31);
+  return day && std::chrono::year_month_day(std::chrono::year(static_cast<int>(*year)), std::chrono::month(*month),
+                                            std::chrono::day(*day))
+                    .ok();
+}
+
+bool is_time_of_day(FormReader& text) {
+  // 60 is for leap seconds.
+  if (!text.number(2, 23) || !text.take(":") || !text.number(2, 59) || !text.take(":") || !text.number(2, 60)) {
+    return false;
+  }
+  if (text.take(".")) {
+    if (!text.number(1, 9)) return false;
+    while (text.number(1, 9)) continue;
+  }
+  if (text.take("Zz")) return true;
+  return text.take("+-") && text.number(2, 23) && text.take(":") && text.number(2, 59);
 }
 
 }  // namespace
@@ -158,6 +210,24 @@ Result<std::string> default_build_time() {
   std::timespec now{};
   ::clock_gettime(CLOCK_REALTIME, &now);
   return rfc3339(now.tv_sec, now.tv_nsec);
+}
+
+bool is_rfc3339(std::string_view text) {
+  FormReader reader(text);
+  return is_date(reader) && reader.take("Tt ") && is_time_of_day(reader) && reader.at_end();
+}
+
+Result<std::string> build_time_or_default(const std::optional<std::string>& given) {
+  if (!given) return default_build_time();
+  if (is_rfc3339(*given)) return *given;
+  return fail(ErrorCode::kInvalidArgument,
+              fmt::format("--build-time {} is no time of RFC 3339; write it as 2024-05-06T07:08:09Z", quote(*given)));
+}
+
+Result<void> require_utf8(std::string_view what, std::string_view text) {
+  if (parse_json(json_text(std::string(text), 0), ErrorCode::kInvalidArgument)) return {};
+  return fail(ErrorCode::kInvalidArgument,
+              fmt::format("{} is not UTF-8, which the metadata of an image has to be", what));
 }
 
 }  // namespace nitro::eif

@@ -125,15 +125,26 @@ std::string default_name(const image::Reference& reference, const image::ImageSo
   return path.substr(path.rfind('/') + 1);
 }
 
-Result<eif::Metadata> make_metadata(const BuildEnclaveOptions& options, const Blobs& blobs,
-                                    const image::Reference& reference, const image::Image& image) {
+// What the user says of the image. It is read and checked first: a mistake costs no time.
+Result<eif::Metadata> given_metadata(const BuildEnclaveOptions& options) {
   eif::Metadata metadata;
-  metadata.image_name = options.image_name.value_or(default_name(reference, image.source()));
-  if (options.build_time) {
-    metadata.build.build_time = *options.build_time;
-  } else {
-    NITRO_TRY(metadata.build.build_time, eif::default_build_time());
+  NITRO_TRY(metadata.build.build_time, eif::build_time_or_default(options.build_time));
+  metadata.image_name = options.image_name.value_or("");
+  NITRO_CHECK(eif::require_utf8("--name", metadata.image_name));
+  metadata.image_version = options.image_version.value_or("");
+  NITRO_CHECK(eif::require_utf8("--version", metadata.image_version));
+  if (options.metadata_path) {
+    auto custom = eif::read_custom_metadata(*options.metadata_path);
+    if (!custom) return fail_within("reading the metadata", std::move(custom).error().as(ErrorCode::kEifBuilding));
+    metadata.custom = *std::move(custom);
   }
+  return metadata;
+}
+
+// `metadata` with what is known of the parts.
+eif::Metadata complete_metadata(eif::Metadata metadata, const BuildEnclaveOptions& options, const Blobs& blobs,
+                                const image::Reference& reference, const image::Image& image) {
+  if (!options.image_name) metadata.image_name = default_name(reference, image.source());
   metadata.build.build_tool = kBuildTool;
   metadata.build.build_tool_version = kVersion;
   metadata.build.operating_system = blobs.kernel_identity.operating_system;
@@ -144,12 +155,7 @@ Result<eif::Metadata> make_metadata(const BuildEnclaveOptions& options, const Bl
   // configuration.
   auto id = image::text_at(metadata.docker_info, "Id");
   if (id.empty()) id = image.source().id;
-  metadata.image_version = options.image_version.value_or(id.substr(id.find(':') + 1));
-  if (options.metadata_path) {
-    auto custom = eif::read_custom_metadata(*options.metadata_path);
-    if (!custom) return fail_within("reading the metadata", std::move(custom).error().as(ErrorCode::kEifBuilding));
-    metadata.custom = *std::move(custom);
-  }
+  if (!options.image_version) metadata.image_version = id.substr(id.find(':') + 1);
   return metadata;
 }
 
@@ -204,6 +210,7 @@ Result<void> build_enclave(const BuildEnclaveOptions& options) {
   std::fputs("Start building the enclave image...\n", stderr);
   NITRO_TRY(const auto platform, choose_platform(options.architecture));
   NITRO_TRY(const auto reference, image::parse_reference(options.docker_uri));
+  NITRO_TRY(auto given, given_metadata(options));
   NITRO_TRY(auto output, OutputFile::create(options.output_file));
   NITRO_TRY(const auto blobs, open_blobs(platform));
   NITRO_TRY(const auto signer, open_signer(options));
@@ -219,7 +226,7 @@ Result<void> build_enclave(const BuildEnclaveOptions& options) {
   auto loaded = image::Image::load(std::move(source));
   if (!loaded) return fail_within("container image " + quote(name), std::move(loaded).error());
   NITRO_CHECK(check_architecture(*loaded, platform));
-  NITRO_TRY(const auto metadata, make_metadata(options, blobs, reference, *loaded));
+  const auto metadata = complete_metadata(std::move(given), options, blobs, reference, *loaded);
 
   auto written = write_image(output.fd(), platform, blobs, metadata, signer.get(), *loaded, progress);
   if (!written) {

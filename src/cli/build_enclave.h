@@ -29,7 +29,8 @@ struct BuildEnclaveOptions {
 /// The image is the same for the same input whenever SOURCE_DATE_EPOCH or `build_time` is given: what only a container
 /// engine knows of the image, and what differs between machines, is left out of the metadata then.
 ///
-/// Errors: kFileOperation for the command line blob and the output; kDockerImagePull and kDockerImageBuild when there
+/// Errors: kInvalidArgument for a build time, a name or a version that cannot stand in an image; kFileOperation for the
+/// command line blob and the output; kDockerImagePull and kDockerImageBuild when there
 /// is no container image; kEifBuilding for everything that is wrong with the parts, key and certificate among them.
 Result<void> build_enclave(const BuildEnclaveOptions& options);
 

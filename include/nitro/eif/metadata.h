@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -12,7 +13,7 @@ namespace nitro::eif {
 
 /// When and with what an image was built.
 struct BuildInfo {
-  std::string build_time;  ///< RFC 3339; whatever the builder wrote
+  std::string build_time;  ///< RFC 3339, or what the builder was told to write
   std::string build_tool;
   std::string build_tool_version;
   std::string operating_system;
@@ -66,6 +67,16 @@ Result<KernelIdentity> read_kernel_identity(const std::string& config_path);
 /// clock. RFC 3339, UTC, "+00:00", with 0, 3, 6 or 9 decimals as needed. Errors: kInvalidArgument when the variable is
 /// no number.
 Result<std::string> default_build_time();
+/// The build time that a user gives with --build-time, as it is; default_build_time() for nothing. Errors:
+/// kInvalidArgument when it is no time of RFC 3339.
+Result<std::string> build_time_or_default(const std::optional<std::string>& given);
+/// Whether `text` is a date and a time as RFC 3339 writes them: "2024-05-06T07:08:09.123456+00:00", "2024-05-06
+/// 07:08:09Z".
+[[nodiscard]] bool is_rfc3339(std::string_view text);
+
+/// JSON, and so the metadata of an image, can hold UTF-8 only. `what` names the text: an option, for instance. Errors:
+/// kInvalidArgument.
+Result<void> require_utf8(std::string_view what, std::string_view text);
 
 /// How JSON is written wherever scripts or digests depend on its bytes: UTF-8 as it is, the shortest digits that give
 /// the same number back, 1e16 without a plus sign. `indent` spaces a level; 0: no white space at all. No final newline.

@@ -144,6 +144,26 @@ TEST(EifBuild, RefusesEmptyPathsInsteadOfLeavingOutWhatWasAskedFor) {
   EXPECT_EQ(folder.entries(), 0U);
 }
 
+TEST(EifBuild, RefusesTextsThatCannotStandInAnImage) {
+  const TempFolder folder;
+  const std::pair<const char*, const char*> table[] = {
+      {"--build-time", "\xff"}, {"--name", "\xff"},       {"--version", "\xff"},           {"--build-tool", "\xff"},
+      {"--img-os", "\xff"},     {"--img-kernel", "\xff"}, {"--build-tool-version", "\xff"}};
+  for (const auto& [option, value] : table) {
+    auto arguments = small_build(folder);
+    arguments.insert(arguments.end(), {option, value});
+    const auto outcome = eif_build(arguments);
+    EXPECT_EQ(outcome.status, 3) << option;
+    EXPECT_NE(outcome.err.find(std::string("Invalid argument: ") + option + " "), std::string::npos) << outcome.err;
+  }
+  std::filesystem::create_symlink(golden("blobs/bzImage"), folder / "\xff");
+  const auto outcome = eif_build({"--kernel", folder / "\xff", "--cmdline", "q", "--ramdisk", golden("blobs/init"),
+                                  "--output", folder / "image.eif"});
+  EXPECT_EQ(outcome.status, 3);
+  EXPECT_NE(outcome.err.find("the kernel's file name"), std::string::npos) << outcome.err;
+  EXPECT_EQ(folder.entries(), 1U);
+}
+
 TEST(EifBuild, RefusesAnEmptyKernel) {
   const TempFolder folder;
   std::ofstream(folder / "empty").close();

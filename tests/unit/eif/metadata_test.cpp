@@ -4,7 +4,9 @@
 #include <cmath>
 
 #include "golden.h"
+#include "nitro/bytes.h"
 #include "nitro/eif/reader.h"
+#include "nitro/fd.h"
 
 namespace nitro::eif {
 namespace {
@@ -153,6 +155,16 @@ TEST(CustomMetadata, MayHave4096BytesAndNoMore) {
   EXPECT_EQ(large.error().code(), ErrorCode::kFileOperation);
 }
 
+TEST(CustomMetadata, MayComeFromAPipe) {
+  auto pipe = make_pipe();
+  ASSERT_OK(pipe);
+  ASSERT_OK(write_all(pipe->second.get(), as_bytes(R"({"a":1})")));
+  pipe->second.reset();
+  const auto json = read_custom_metadata("/proc/self/fd/" + std::to_string(pipe->first.get()));
+  ASSERT_OK(json);
+  EXPECT_EQ(json_text(*json, 0), R"({"a":1})");
+}
+
 TEST(CustomMetadata, NamesTheFileInErrors) {
   const TempFolder folder;
   write_file(folder / "broken.json", "{");
@@ -197,6 +209,79 @@ TEST(BuildTime, RefusesASourceDateEpochThatIsNoTime) {
     const auto time = default_build_time();
     ASSERT_FALSE(time) << value;
     EXPECT_EQ(time.error().code(), ErrorCode::kInvalidArgument);
+  }
+}
+
+TEST(BuildTime, IsTheTextThatTheUserGives) {
+  const testing::ScopedEnvironment epoch("SOURCE_DATE_EPOCH", "x");
+  for (const char* text :
+       {"2024-05-06T07:08:09.123456+00:00", "2024-05-06T07:08:09Z", "2024-02-29t00:00:00z", "2024-12-31 23:59:60-23:59",
+        "0000-01-01T00:00:00.0Z", "9999-12-31T23:59:59.999999999999+14:00"}) {
+    EXPECT_EQ(build_time_or_default(text).value(), text);
+  }
+}
+
+TEST(BuildTime, RefusesATextThatIsNoTime) {
+  const std::string good = "2024-05-06T07:08:09Z";
+  std::vector<std::string> bad{"now",
+                               "1714979289",
+                               "2024-05-06",
+                               "2024-05-06T07:08:09",
+                               "2023-02-29T07:08:09Z",
+                               "2024-13-06T07:08:09Z",
+                               "2024-00-06T07:08:09Z",
+                               "2024-04-31T07:08:09Z",
+                               "2024-05-00T07:08:09Z",
+                               "2024-05-06T24:08:09Z",
+                               "2024-05-06T07:60:09Z",
+                               "2024-05-06T07:08:61Z",
+                               "2024-05-06T07:08:09.Z",
+                               "2024-05-06T07:08:09+24:00",
+                               "2024-05-06T07:08:09+00:60",
+                               "2024-05-06T07:08:09+0000",
+                               "2024-05-06T07:08:09+00",
+                               "2024-05-06X07:08:09Z",
+                               "24-05-06T07:08:09Z",
+                               "+2024-05-06T07:08:09Z",
+                               good + " ",
+                               " " + good,
+                               good + "\n",
+                               good + std::string(1, '\0'),
+                               "\xff"};
+  for (std::size_t size = 0; size < good.size(); ++size) bad.push_back(good.substr(0, size));
+  for (const std::string& text : bad) {
+    const auto time = build_time_or_default(text);
+    ASSERT_FALSE(time) << text;
+    EXPECT_EQ(time.error().code(), ErrorCode::kInvalidArgument);
+    EXPECT_TRUE(time.error().message().starts_with("--build-time ")) << time.error().message();
+  }
+}
+
+TEST(BuildTime, OfEveryImageOfTheReferenceIsATime) {
+  for (const std::string& name : testing::golden_images()) {
+    const auto metadata = Reader::open(golden("eif/" + name + "/image.eif"))->metadata();
+    ASSERT_OK(metadata);
+    EXPECT_TRUE(is_rfc3339((*metadata)->build.build_time)) << (*metadata)->build.build_time;
+  }
+}
+
+TEST(BuildTime, IsATimeByDefault) {
+  for (const char* epoch : {"0", "1714979289", "253402300799"}) {
+    const testing::ScopedEnvironment variable("SOURCE_DATE_EPOCH", epoch);
+    EXPECT_TRUE(is_rfc3339(build_time_or_default({}).value())) << epoch;
+  }
+  const testing::ScopedEnvironment epoch("SOURCE_DATE_EPOCH", nullptr);
+  EXPECT_TRUE(is_rfc3339(build_time_or_default({}).value()));
+}
+
+TEST(RequireUtf8, TakesEveryCharacterAndNamesWhatIsNone) {
+  for (const char* text : {"", "a \"name\"\\", "\x01\x7f", "ä€\U0001F600"}) EXPECT_OK(require_utf8("--name", text));
+  EXPECT_OK(require_utf8("--name", std::string_view("a\0b", 3)));
+  for (const char* text : {"\xff", "a\xc3", "\xc0\x80", "\xed\xa0\x80", "\xf4\x90\x80\x80"}) {
+    const auto refused = require_utf8("--name", text);
+    ASSERT_FALSE(refused) << text;
+    EXPECT_EQ(refused.error().code(), ErrorCode::kInvalidArgument);
+    EXPECT_TRUE(refused.error().message().starts_with("--name is not UTF-8")) << refused.error().message();
   }
 }
 

@@ -113,6 +113,33 @@ TEST_F(BuildEnclave, RefusesAnImageForAnotherArchitecture) {
   expect_refusal(ErrorCode::kEifBuilding, "\"vax\"");
 }
 
+TEST_F(BuildEnclave, ChecksWhatTheUserSaysOfTheImageBeforeItLooksForOne) {
+  options_.docker_uri = golden_uri("missing");
+  for (const char* time : {"", "yesterday", "2024-02-30T00:00:00Z"}) {
+    options_.build_time = time;
+    expect_refusal(ErrorCode::kInvalidArgument, "--build-time");
+  }
+  options_.build_time = "2024-02-29T00:00:00Z";
+  options_.image_name = "\xff";
+  expect_refusal(ErrorCode::kInvalidArgument, "--name is not UTF-8");
+  options_.image_name.reset();
+  options_.image_version = "\xff";
+  expect_refusal(ErrorCode::kInvalidArgument, "--version is not UTF-8");
+  options_.image_version.reset();
+  options_.metadata_path = blobs_ / "init";
+  expect_refusal(ErrorCode::kEifBuilding, "no valid JSON");
+  options_.metadata_path.reset();
+  const ScopedEnvironment epoch("SOURCE_DATE_EPOCH", "yesterday");
+  options_.build_time.reset();
+  expect_refusal(ErrorCode::kInvalidArgument, "SOURCE_DATE_EPOCH");
+}
+
+TEST_F(BuildEnclave, WritesTheBuildTimeAsItIsGiven) {
+  options_.build_time = "2024-02-29T01:02:03.4Z";
+  ASSERT_OK(build());
+  EXPECT_EQ(eif::Reader::open(options_.output_file)->metadata()->value().build.build_time, "2024-02-29T01:02:03.4Z");
+}
+
 TEST_F(BuildEnclave, NeedsBothHalvesOfASigner) {
   options_.private_key = "key.pem";
   expect_refusal(ErrorCode::kEifBuilding, "both a certificate and a private key");
