@@ -55,6 +55,10 @@ class KmsSigner : public eif::Signer {
 
 Result<std::unique_ptr<eif::Signer>> open_signer(const std::string& private_key, const std::string& certificate_path,
                                                  const Surroundings& surroundings) {
+  for (const auto& [option, value] :
+       {std::pair("--private-key", &private_key), std::pair("--signing-certificate", &certificate_path)}) {
+    if (value->empty()) return fail(ErrorCode::kSigning, fmt::format("{} is empty; name a file", option));
+  }
   if (!is_arn(private_key)) return eif::load_signer(private_key, certificate_path, surroundings.now());
   NITRO_TRY(const auto arn, parse_key_arn(private_key));
   NITRO_TRY(auto certificate, eif::read_signing_certificate(certificate_path, surroundings.now()));

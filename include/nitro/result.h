@@ -30,7 +30,7 @@ using Failure = tl::unexpected<Error>;
   return Failure(Error(code, std::move(message)));
 }
 
-/// A failed system call: "what: strerror(errno)". Call it before anything can change errno.
+/// A failed system call: "what: strerror(errno)", and for limits what to do. Call it before anything can change errno.
 [[nodiscard]] Failure fail_errno(ErrorCode code, std::string_view what, int system_errno = errno);
 
 /// Hands on `error` with the caller's step in front.

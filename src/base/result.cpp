@@ -3,6 +3,7 @@
 
 #include <fmt/format.h>
 
+#include <cerrno>
 #include <system_error>
 
 namespace nitro {
@@ -18,7 +19,11 @@ Error Error::as(ErrorCode code) && {
 }
 
 Failure fail_errno(ErrorCode code, std::string_view what, int system_errno) {
-  return Failure(Error(code, fmt::format("{}: {}", what, std::generic_category().message(system_errno)), system_errno));
+  const char* remedy = "";
+  if (system_errno == EMFILE) remedy = "; raise this process's limit, for instance with `ulimit -n 4096`";
+  if (system_errno == ENFILE) remedy = "; raise the machine's limit, /proc/sys/fs/file-max";
+  return Failure(
+      Error(code, fmt::format("{}: {}{}", what, std::generic_category().message(system_errno), remedy), system_errno));
 }
 
 }  // namespace nitro

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <iostream>
+#include <optional>
 
 #include "eif/kms/open_signer.h"
 #include "nitro/eif/sign.h"
@@ -12,14 +13,13 @@ namespace {
 struct Options {
   std::string eif_path;
   std::string signing_certificate;
-  std::string private_key;
+  std::optional<std::string> private_key;
 };
 
 Result<void> sign_eif(const Options& options) {
   if (options.eif_path.empty()) return fail(ErrorCode::kMissingArgument, "--eif-path is missing");
-  if (options.private_key.empty())
-    return fail(ErrorCode::kSigning, "--private-key and --signing-certificate are missing");
-  NITRO_TRY(const auto signer, kms::open_signer(options.private_key, options.signing_certificate));
+  if (!options.private_key) return fail(ErrorCode::kSigning, "--private-key and --signing-certificate are missing");
+  NITRO_TRY(const auto signer, kms::open_signer(*options.private_key, options.signing_certificate));
   auto measurements = eif::sign_image(options.eif_path, *signer);
   // Scripts know one code for all that keeps an image from being signed.
   if (!measurements) return Failure(std::move(measurements).error().as(ErrorCode::kSigning));

@@ -87,6 +87,8 @@ class SigningWithFiles(SigningTest):
         self.assert_refuses(file, self.certificate("early"), "is valid only from Jan  1 00:00:00 2100 GMT on")
         self.assert_refuses(self.keys.path("missing"), p384, "No such file or directory")
         self.assert_refuses(file, self.keys.path("missing"), "No such file or directory")
+        self.assert_refuses("", p384, "--private-key is empty")
+        self.assert_refuses(file, "", "--signing-certificate is empty")
         self.assert_refuses(p384, p384, "must be an elliptic curve key in PEM form")
         self.assert_refuses(file, file, "must be an X.509 certificate in PEM form")
 

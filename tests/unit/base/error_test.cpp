@@ -29,6 +29,10 @@ TEST(Error, TagHasTwoDigitsAndTheExitStatusIsTheCode) {
   EXPECT_EQ(exit_status(ErrorCode::kEnclaveProcessConnection), 39);
 }
 
+bool contains(const std::string& text, const std::string& part) {
+  return text.find(part) != std::string::npos;
+}
+
 Result<int> fails_inside() {
   return fail_errno(ErrorCode::kFileOperation, "opening \"x\"", ENOENT);
 }
@@ -44,6 +48,12 @@ TEST(Error, NamesTheOutermostStepFirstAndKeepsTheErrno) {
   EXPECT_EQ(result.error().message(), "reading the image: opening \"x\": No such file or directory");
   EXPECT_EQ(result.error().system_errno(), ENOENT);
   EXPECT_EQ(result.error().code(), ErrorCode::kFileOperation);
+}
+
+TEST(Error, OfALimitOfOpenFilesSaysHowToRaiseIt) {
+  EXPECT_PRED2(contains, fail_errno(ErrorCode::kFileOperation, "x", EMFILE).value().message(), "`ulimit -n 4096`");
+  EXPECT_PRED2(contains, fail_errno(ErrorCode::kFileOperation, "x", ENFILE).value().message(), "/proc/sys/fs/file-max");
+  EXPECT_EQ(fail_errno(ErrorCode::kFileOperation, "x", ENOENT).value().message(), "x: No such file or directory");
 }
 
 }  // namespace
