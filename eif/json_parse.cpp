@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "nitro/eif/metadata.h"
+#include "nitro/text.h"
 
 namespace nitro::eif {
 namespace {
@@ -145,6 +146,7 @@ class Builder : public nlohmann::json_sax<Json> {
 }  // namespace
 
 Result<nlohmann::ordered_json> parse_json(std::string_view text, ErrorCode code) {
+  if (has_byte_order_mark(text)) return fail(code, "the JSON begins with a byte order mark; save it without one");
   Builder builder;
   if (!Json::sax_parse(text.begin(), text.end(), &builder)) return fail(code, builder.refusal());
   return nlohmann::ordered_json(builder.json());

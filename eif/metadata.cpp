@@ -13,6 +13,7 @@
 
 #include "nitro/bytes.h"
 #include "nitro/fd.h"
+#include "nitro/text.h"
 
 namespace nitro::eif {
 namespace {

@@ -4,6 +4,7 @@
 #include "eif/image/digest.h"
 #include "eif/image/source.h"
 #include "nitro/bytes.h"
+#include "nitro/text.h"
 
 namespace nitro::image {
 
@@ -35,6 +36,10 @@ Result<nlohmann::ordered_json> parse_document(std::string_view text, std::string
   if (depth_of(text) > kMaxDocumentDepth) {
     return fail(ErrorCode::kEifBuilding,
                 std::string(what) + " is nested deeper than " + std::to_string(kMaxDocumentDepth) + " levels");
+  }
+  if (has_byte_order_mark(text)) {
+    return fail(ErrorCode::kEifBuilding,
+                std::string(what) + " begins with a byte order mark, which JSON must not have; save it without one");
   }
   auto json = nlohmann::ordered_json::parse(text, nullptr, false);
   if (json.is_discarded()) return fail(ErrorCode::kEifBuilding, std::string(what) + " is not valid JSON");

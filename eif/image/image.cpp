@@ -88,6 +88,10 @@ Result<ImageConfig> parse_config(const Json& config) {
   if (!config.is_object()) return invalid;
   ImageConfig parsed;
   parsed.architecture = text_at(config, "architecture");
+  if (const auto system = text_at(config, "os"); !system.empty() && system != "linux") {
+    return fail(ErrorCode::kEifBuilding, "the container image is made for " + quote(system) +
+                                             ", but enclaves run Linux; use one for linux/amd64 or linux/arm64");
+  }
   const auto* root = value_at(config, "rootfs");
   if (root == nullptr || !root->is_object()) return invalid;
   NITRO_TRY(auto digests, words_at(*root, "diff_ids"));

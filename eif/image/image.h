@@ -22,7 +22,8 @@ struct ImageConfig {
   std::string working_folder;
   std::vector<std::string> layer_digests;  ///< of the uncompressed layers ("diff_ids")
 };
-/// Errors: kEifBuilding when there is neither CMD nor ENTRYPOINT, or a value has another type than it must.
+/// Errors: kEifBuilding when the image is not for Linux, there is neither CMD nor ENTRYPOINT, or a value has another
+/// type than it must.
 Result<ImageConfig> parse_config(const nlohmann::ordered_json& config);
 
 /// An image, ready to become a ramdisk. Uncompressed layers are read where they are, and a thread of its own checks

@@ -13,6 +13,10 @@ namespace nitro {
 /// `text` without the characters of `blanks` at its ends.
 [[nodiscard]] std::string_view trimmed(std::string_view text, std::string_view blanks = " \t\r\n\v\f");
 
+/// Whether `text` begins with the byte order mark of UTF-8. JSON may not (RFC 8259, section 8.1), and serde_json of the
+/// reference and Go's parser refuse it; ours would pass over it.
+[[nodiscard]] bool has_byte_order_mark(std::string_view text);
+
 /// A number of bytes in MiB with one decimal, rounded down: "12.5".
 [[nodiscard]] std::string in_mib(std::uint64_t bytes);
 

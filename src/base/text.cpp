@@ -18,6 +18,10 @@ std::string_view trimmed(std::string_view text, std::string_view blanks) {
   return text.substr(first, text.find_last_not_of(blanks) - first + 1);
 }
 
+bool has_byte_order_mark(std::string_view text) {
+  return text.starts_with("\xef\xbb\xbf");
+}
+
 std::string in_mib(std::uint64_t bytes) {
   constexpr std::uint64_t kMib = std::uint64_t{1} << 20;
   return std::to_string(bytes / kMib) + "." + std::to_string(bytes % kMib * 10 / kMib);

@@ -22,6 +22,7 @@
 #include "nitro/directories.h"
 #include "nitro/eif/metadata.h"
 #include "nitro/event_loop.h"
+#include "nitro/text.h"
 #include "src/cli/command.h"
 #include "src/cli/console.h"
 #include "src/cli/enclave_output.h"
@@ -195,6 +196,9 @@ Result<Settings> read_config(const nlohmann::json& config) {
 
 Result<Settings> from_config(const std::string& path) {
   NITRO_TRY(const std::string text, read_text_file(path));
+  if (has_byte_order_mark(text)) {
+    return fail(ErrorCode::kSerde, fmt::format("{} begins with a byte order mark; save it without one", quote(path)));
+  }
   const auto config = nlohmann::json::parse(text, nullptr, false);
   if (!config.is_object()) return fail(ErrorCode::kSerde, fmt::format("{} is not a JSON object", quote(path)));
   auto settings = read_config(config);

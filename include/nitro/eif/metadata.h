@@ -49,7 +49,7 @@ Result<Metadata> parse_metadata(std::string_view json);
 
 /// Parses JSON from outside. The keys of every object come out in the order of their bytes, as the reference has them;
 /// of equal keys the last one counts. Errors carry `code` and say where in the text: no JSON, no UTF-8, a number out of
-/// range, or nested deeper than kMaxJsonDepth.
+/// range, a byte order mark, or nested deeper than kMaxJsonDepth.
 Result<nlohmann::ordered_json> parse_json(std::string_view text, ErrorCode code);
 /// A user's metadata file: JSON, at most kMaxCustomMetadataBytes. Errors: kFileOperation, kSerde; the path is named.
 Result<nlohmann::ordered_json> read_custom_metadata(const std::string& path);

@@ -196,6 +196,9 @@ class EveryCode(unittest.TestCase):
         if hasattr(machine, "console"):
             machine.console.close()
 
+    def test_a_byte_order_mark_is_not_passed_over(self):
+        self.check(Case("E17", "run-enclave --config DIR/c.json", machine={"config file (EIF stands for the image's path)": "\ufeff{}"}))
+
     def test_every_code_is_brought_about_or_has_a_reason(self):
         seen = {case.code for case in CASES}
         self.assertEqual(seen & NEVER_SEEN.keys(), set())

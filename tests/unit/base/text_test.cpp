@@ -15,6 +15,12 @@ TEST(Text, IsTrimmedAtItsEndsOnly) {
   EXPECT_EQ(trimmed("\n a \n", " "), "\n a \n");
 }
 
+TEST(Text, HasAByteOrderMarkAtItsBeginningOnly) {
+  EXPECT_TRUE(has_byte_order_mark("\xef\xbb\xbf{}"));
+  EXPECT_TRUE(has_byte_order_mark("\xef\xbb\xbf"));
+  for (const char* text : {"", "\xef\xbb", "{}", " \xef\xbb\xbf"}) EXPECT_FALSE(has_byte_order_mark(text)) << text;
+}
+
 TEST(Text, LosesCapitalsOfTheAlphabetOnly) {
   EXPECT_EQ(to_lower("Content-Type Z[@`"), "content-type z[@`");
   EXPECT_EQ(to_lower("\xc3\x9c"), "\xc3\x9c");

@@ -100,6 +100,13 @@ TEST(ParseJson, RoundsNumbersAsTheReferenceDoes) {
   }
 }
 
+TEST(ParseJson, RefusesAByteOrderMarkByItsName) {
+  const auto json = parse_json("\xef\xbb\xbf{}", ErrorCode::kSerde);
+  ASSERT_FALSE(json);
+  EXPECT_EQ(json.error().code(), ErrorCode::kSerde);
+  EXPECT_NE(json.error().message().find("byte order mark"), std::string::npos);
+}
+
 TEST(ParseJson, RefusesNestingBeyondTheLimit) {
   const auto nested = [](std::size_t depth) { return std::string(depth, '[') + std::string(depth, ']'); };
   EXPECT_TRUE(parse_json(nested(kMaxJsonDepth), ErrorCode::kSerde));

@@ -107,6 +107,23 @@ TEST(Image, TakesContentsFromCompressedAndPlainLayersAtOnce) {
   expect_same_bytes(*second, *expected);
 }
 
+TEST(Image, RefusesAnImageThatIsNotForLinux) {
+  auto parts = parts_of({kLayer});
+  parts.config["os"] = "windows";
+  EXPECT_PRED2(contains, refusal(parts), "made for \"windows\"");
+  parts.config["os"] = "linux";
+  EXPECT_OK(ramdisk_of(parts));
+  parts.config.erase("os");
+  EXPECT_OK(ramdisk_of(parts));
+}
+
+TEST(Document, RefusesAByteOrderMarkByItsName) {
+  const auto json = parse_document("\xef\xbb\xbf{}", "the manifest");
+  ASSERT_FALSE(json);
+  EXPECT_EQ(json.error().code(), ErrorCode::kEifBuilding);
+  EXPECT_PRED2(contains, json.error().message(), "the manifest begins with a byte order mark");
+}
+
 TEST(Image, RefusesALayerWhoseDigestIsWrong) {
   auto parts = parts_of({kLayer});
   parts.layers[0][600] = 'y';
