@@ -70,10 +70,14 @@ constexpr std::array kTable = {
         ErrorCode::kFilePermissions, "Permissions not changed",
         "The permissions of a file could not be set, for example those of the log file by a user who does not own it.",
         "Check who owns the named file."},
-    ErrorDescription{ErrorCode::kFileOperation, "File operation failed",
-                     "Opening, reading, writing or creating a file failed: an image, a blob, the log, or the device "
-                     "/dev/nitro_enclaves.",
-                     "Check that the named file exists, that this user may use it, and that the disk is not full."},
+    ErrorDescription{
+        ErrorCode::kFileOperation, "File operation failed",
+        "Opening, reading, writing or creating a file failed: the image of run-enclave, the input of pcr, the parts of "
+        "eif_build, an output, the kernel's command line of build-enclave, the archive or layout that --docker-uri "
+        "names, the log and its folder, or the device /dev/nitro_enclaves. What describe-eif cannot read is E35, what "
+        "sign-eif cannot is E60, and the other parts of build-enclave are E48.",
+        "Check that the named file exists, that this user may use it, and that the disk is not full; for the log, that "
+        "NITRO_CLI_LOGS_PATH, or /var/log/nitro_enclaves, is a folder that this user may write."},
     ErrorDescription{ErrorCode::kInvalidCpuConfiguration, "Invalid CPU configuration",
                      "The same CPU was asked for more than once.", "Name each CPU once in --cpu-ids."},
     ErrorDescription{ErrorCode::kNoSuchCpuInPool, "CPU not in the pool",
@@ -153,9 +157,13 @@ constexpr std::array kTable = {
         ErrorCode::kDockerImageBuild, "Container image not built",
         "The container image could not be built from the given folder.",
         "Check that the folder has a Dockerfile, and that a container daemon, buildah or podman is there."},
-    ErrorDescription{ErrorCode::kDockerImagePull, "Container image not found",
-                     "The container image could not be read from where --docker-uri says.",
-                     "Check the name, and that the daemon, archive or registry can be reached."},
+    ErrorDescription{
+        ErrorCode::kDockerImagePull, "Container image not found",
+        "There is no container image by the name in --docker-uri: the name is malformed, no engine or registry can be "
+        "reached or has it, a login is refused or cannot be read, or an archive or layout holds another image. A file "
+        "of an archive or layout that cannot be opened or read is E19, content that is not understood E48, and a build "
+        "with --docker-dir that fails E49.",
+        "Check the name, and that the daemon, archive or registry can be reached."},
     ErrorDescription{ErrorCode::kArtifactsPathNotSet, "No folder for artifacts",
                      "There is no folder for intermediate files of the build.", "Set HOME or NITRO_CLI_ARTIFACTS."},
     ErrorDescription{ErrorCode::kBlobsPathNotSet, "No folder for blobs",
@@ -167,9 +175,11 @@ constexpr std::array kTable = {
                      kReportIt},
     ErrorDescription{ErrorCode::kSignalUnmasking, "Signals not unblocked",
                      "Signals could not be let through to a process again.", kReportIt},
-    ErrorDescription{
-        ErrorCode::kLogger, "Log not opened", "The log could not be set up.",
-        "Check that NITRO_CLI_LOGS_PATH, or /var/log/nitro_enclaves, is a folder that this user may write."},
+    ErrorDescription{ErrorCode::kLogger, "Log not set up",
+                     "The AWS tools end so when what writes their log does not start. Here nothing does: a log, or a "
+                     "folder for it, that cannot be opened or made is E19, in the AWS tools as well, and a log whose "
+                     "permissions cannot be set E18.",
+                     "Check the settings RUST_LOG and NITRO_CLI_LOGS_PATH."},
     ErrorDescription{ErrorCode::kHasher, "Measurement failed", "The hash of a file could not be computed.", kSeeCause},
     ErrorDescription{ErrorCode::kEnclaveNaming, "Enclave name not usable",
                      "No enclave, or more than one, has the given name; or a name for a new enclave is empty, too "
