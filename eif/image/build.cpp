@@ -73,7 +73,7 @@ Result<ImageSource> build_with_program(const std::string& program, const std::st
   NITRO_TRY(Fd scratch, make_scratch_file());
   const auto save = program == "podman"
                         ? std::vector<std::string>{program, "save", "--quiet", name}
-                        : std::vector<std::string>{program, "push", "--quiet", name, "docker-archive:/dev/stdout"};
+                        : std::vector<std::string>{program, "push", "--quiet", name, "docker-archive:/proc/self/fd/1"};
   NITRO_CHECK(run(save, folder_for_program, scratch.get()));
   NITRO_TRY(const auto size, file_size(scratch.get()));
   auto source = read_docker_archive(Extent{std::make_shared<const Fd>(std::move(scratch)), 0, size}, {});
