@@ -9,6 +9,17 @@
 #include "nitro/fd.h"
 
 namespace nitro::eif {
+namespace {
+
+// Gives the memory of a part of a file back that will not be read again. Only a hint: a failure means nothing.
+void drop_from_cache(int fd, std::uint64_t offset_bytes, std::uint64_t size_bytes) {
+  // Whole pages only are dropped: the one that the part begins in is whole together with the part before.
+  const std::uint64_t start = offset_bytes - offset_bytes % static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE));
+  ::posix_fadvise(fd, static_cast<off_t>(start), static_cast<off_t>(offset_bytes + size_bytes - start),
+                  POSIX_FADV_DONTNEED);
+}
+
+}  // namespace
 
 Result<SectionWriter> SectionWriter::create(int fd, HashAlgorithm algorithm) {
   NITRO_TRY(ImageDigests digests, ImageDigests::create(algorithm));
@@ -107,9 +118,12 @@ Result<void> SectionWriter::take(
 Result<void> SectionWriter::add_copy(SectionType type, int source_fd, std::uint64_t offset_bytes,
                                      std::uint64_t size_bytes, std::uint16_t flags) {
   NITRO_CHECK(begin_section(type));
-  NITRO_CHECK(take(size_bytes, Written::kNo, [&](std::span<std::byte> bytes, std::uint64_t done) {
-    return pread_exact(source_fd, bytes, offset_bytes + done);
-  }));
+  const auto read = [&](std::span<std::byte> bytes, std::uint64_t done) {
+    auto result = pread_exact(source_fd, bytes, offset_bytes + done);
+    drop_from_cache(source_fd, offset_bytes + done, bytes.size());
+    return result;
+  };
+  NITRO_CHECK(take(size_bytes, Written::kNo, read));
   return close_section(type, flags);
 }
 

@@ -28,8 +28,9 @@ class SectionWriter {
   Result<void> add(SectionType type, const Producer& data, std::uint16_t flags = 0);
   /// Appends a section that `place` writes, and reads it again. Errors: kFileOperation, kHasher, those of `place`.
   Result<void> add_in_place(SectionType type, const Placer& place, std::uint16_t flags = 0);
-  /// Appends a section whose `size_bytes` bytes are in the file `source_fd` (borrowed) from `offset_bytes` on. Errors:
-  /// kFileOperation, kHasher.
+  /// Appends a section whose `size_bytes` bytes are in the file `source_fd` (borrowed) from `offset_bytes` on. That is
+  /// a file that the new one replaces: it leaves the page cache as it is read, as freeing all of it at the end would
+  /// take one thread as long as a tenth of the whole. Errors: kFileOperation, kHasher.
   Result<void> add_copy(SectionType type, int source_fd, std::uint64_t offset_bytes, std::uint64_t size_bytes,
                         std::uint16_t flags);
   /// The registers of what was added; once, after the last section that is measured. Errors: kHasher.
