@@ -382,6 +382,8 @@ TEST_F(LocalMachineTest, DISABLED_RunsUntilItIsKilled) {
 
 TEST_F(LocalMachineTest, TakesQemuAlongWhenItsProcessIsKilled) {
   const nitro::testing::ScopedEnvironment folder("NITRO_TEST_FOLDER", settings_.folder.c_str());
+  // The folder of its own, which it cannot remove, goes with ours.
+  const nitro::testing::ScopedEnvironment temporary("TMPDIR", folder_.path().c_str());
   auto pipe = make_pipe();
   ASSERT_OK(pipe);
   ChildOptions options;
