@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the recorded cases do not show: every refusal of the driver is told in one sentence and leaves nothing behind, and where we differ
 from the reference on purpose (docs/differences.md)."""
+import contextlib
 import fcntl
 import json
 import os
@@ -295,14 +296,19 @@ class Life(DeviceTest):
         self.assertEqual(machine.run(f"{RUN} --debug-mode").returncode, 0)
         self.assertIn("START_ENCLAVE flags=1 cid=0 vcpus=1 mem=64M", machine.lines())
 
-    def test_the_console_is_read_from_the_hypervisor(self):
-        machine = self.machine()
+    @contextlib.contextmanager
+    def console_of(self, machine):
+        """What accepts connections to the console of an enclave in debug mode, which is running."""
         with socket.socket(socket.AF_UNIX) as console:
             # The hypervisor is CID 0, the port that of the enclave's CID (16).
             console.bind(f"\0nitro-device:{os.path.basename(machine.folder)}:0:10016")
             console.listen()
             self.assertEqual(machine.run(f"{RUN} --debug-mode").returncode, 0)
+            yield console
 
+    def test_the_console_is_read_from_the_hypervisor(self):
+        machine = self.machine()
+        with self.console_of(machine) as console:
             def print_something():
                 connection, _ = console.accept()
                 connection.sendall(b"[    0.000000] Linux version\n")
@@ -315,11 +321,7 @@ class Life(DeviceTest):
 
     def test_a_console_is_shown_for_as_long_as_is_asked_for(self):
         machine = self.machine()
-        with socket.socket(socket.AF_UNIX) as console:
-            console.bind(f"\0nitro-device:{os.path.basename(machine.folder)}:0:10016")
-            console.listen()
-            self.assertEqual(machine.run(f"{RUN} --debug-mode").returncode, 0)
-
+        with self.console_of(machine) as console:
             def show(limit):
                 """What is printed when the console says something 0.3 s after the connection, and how the command ends."""
                 process = subprocess.Popen([machine.cli, "console", "--enclave-name", "image", *limit], env=machine.environment,
