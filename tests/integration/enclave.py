@@ -29,13 +29,17 @@ def skip(why):
     raise SystemExit(SKIPPED)
 
 
-def absent_programs(*names):
-    """Why a test cannot run, or nothing. In CI, where the project's own list of packages has been installed, a program that is absent is a
-    failure: the list lacks something."""
-    absent = [name for name in names if shutil.which(name) is None]
+def not_installed(absent):
+    """Why a test cannot run without the things named, or nothing when there are none. In CI, where the project's own list of packages has been
+    installed, it is a failure: the list lacks something."""
     if absent and os.environ.get("CI"):
         raise AssertionError(f"{', '.join(absent)} is not installed: bootstrap/debian-packages has to list what brings it")
     return f"{', '.join(absent)} is not installed" if absent else None
+
+
+def absent_programs(*names):
+    """The same for programs."""
+    return not_installed([name for name in names if shutil.which(name) is None])
 
 
 def needed(name, why):

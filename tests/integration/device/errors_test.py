@@ -4,13 +4,13 @@ steps that led to it. What the kernel has to refuse is refused by strace(1), whi
 import os
 import pathlib
 import re
-import shutil
 import socket
 import subprocess
 import threading
 import unittest
 
-from standin import DATA, Machine, main
+from standin import DATA, Machine, main  # first: it makes enclave.py known
+from enclave import absent_programs
 
 KEYS = DATA / "golden/keys"
 RUN = "run-enclave --eif-path DIR/image.eif --memory 64 --cpu-count 1"
@@ -166,8 +166,9 @@ class EveryCode(unittest.TestCase):
     maxDiff = None
 
     def check(self, case):
-        if case.refuse and shutil.which("strace") is None:
-            self.skipTest("strace is not installed: it refuses the system call for this case")
+        # It refuses the system call for such a case.
+        if case.refuse and (why := absent_programs("strace")):
+            self.skipTest(why)
         machine = Machine(case.machine)
         self.addCleanup(machine.close)
         if case.prepare:

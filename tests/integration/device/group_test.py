@@ -12,7 +12,8 @@ import sys
 import tempfile
 import unittest
 
-from standin import SKIPPED, Machine, is_gone, main, wait_until
+from standin import Machine, is_gone, main, wait_until  # first: it makes enclave.py known
+from enclave import absent_programs, skip
 
 SOCKETS, LOGS = "/run/nitro_enclaves", "/var/log/nitro_enclaves"
 GROUP = 4242  # what `ne` is in the namespace
@@ -157,9 +158,8 @@ def enter():
     """Runs this script again in a namespace of its own."""
     if os.geteuid() != 0:
         skip("this test gives files to other users: run it as root")
-    for program in ("unshare", "setpriv", "mount"):
-        if shutil.which(program) is None:
-            skip(f"{program} is not installed")
+    if why := absent_programs("unshare", "setpriv", "mount"):
+        skip(why)
     with tempfile.TemporaryDirectory(prefix="nitro-group-") as folder:
         groups = pathlib.Path("/etc/group").read_text(encoding="utf-8")
         pathlib.Path(f"{folder}/group").write_text(re.sub(r"^ne:.*\n", "", groups, flags=re.MULTILINE) + f"ne:x:{GROUP}:\n", encoding="utf-8")
@@ -170,11 +170,6 @@ def enter():
             skip(f"no mount namespace can be made here: {tried.stderr.strip()}")
         sys.exit(subprocess.run([*namespace, "sh", "-c", f'{prepare} && exec "$@"', "sh", sys.executable, __file__, *sys.argv[1:]],
                                 env={**os.environ, INSIDE: "1"}, check=False).returncode)
-
-
-def skip(why):
-    print(f"SKIPPED: {why}")
-    sys.exit(SKIPPED)
 
 
 if __name__ == "__main__":

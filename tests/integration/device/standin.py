@@ -13,9 +13,11 @@ import tempfile
 import time
 import unittest
 
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+from enclave import needed  # noqa: E402
+
 DATA = pathlib.Path(__file__).resolve().parents[2] / "data"
 IMAGE = DATA / "golden/eif/tiny/image.eif"
-SKIPPED = 77
 NOBODY = "i-1234567890abcdef0-enc1234567890abcdef"
 
 
@@ -111,7 +113,5 @@ class Machine:
 
 def main():
     for variable in ("NITRO_CLI", "NITRO_DEVICE_STANDIN"):
-        if not os.path.exists(os.environ.get(variable, "")):
-            print(f"SKIPPED: {variable} does not name a file: build the project first")
-            sys.exit(SKIPPED)
+        needed(variable, "build the project first")
     unittest.main(module="__main__")

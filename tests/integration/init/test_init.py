@@ -15,8 +15,9 @@ import tempfile
 import unittest
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-sys.path.insert(0, HERE)
+sys.path[:0] = [HERE, os.path.dirname(HERE)]
 from boot import Boot  # noqa: E402
+from enclave import absent_programs, skip  # noqa: E402
 
 BLOBS = os.environ.get("NITRO_CLI_BLOBS") or os.path.join(
     os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "nitro-cli/blobs/current")
@@ -27,9 +28,8 @@ FOLDER = None
 
 
 def missing():
-    for tool in (QEMU, "musl-gcc"):
-        if shutil.which(tool) is None:
-            return f"{tool} is not installed"
+    if why := absent_programs(QEMU, "musl-gcc"):
+        return why
     for name in ("bzImage", "cmdline", "nsm.ko"):
         if not os.path.exists(f"{BLOBS}/{name}"):
             return f"{BLOBS}/{name} does not exist; blobs/build-blobs makes it, NITRO_CLI_BLOBS says where it is"
@@ -277,6 +277,5 @@ class OutsideAnEnclave(unittest.TestCase):
 if __name__ == "__main__":
     reason = missing()
     if reason:
-        print(f"skipped: {reason}", file=sys.stderr)
-        sys.exit(77)
+        skip(reason)
     unittest.main()

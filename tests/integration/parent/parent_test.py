@@ -16,7 +16,7 @@ import unittest
 
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
-from enclave import absent_programs, docker_archive, needed, skip  # noqa: E402
+from enclave import absent_programs, docker_archive, needed, not_installed, skip  # noqa: E402
 
 PARENT = pathlib.Path(os.environ.get("NITRO_PARENT", HERE.parents[3] / "shared/parent"))
 BUSYBOX = shutil.which("busybox")
@@ -392,8 +392,8 @@ def main():
     known = subprocess.run(["/sbin/ldconfig", "-p"], stdout=subprocess.PIPE, text=True, check=False).stdout
     missing = [library for library in LIBRARIES if library not in known]
     missing += [folder for folder in ("/usr/share/seabios", "/usr/share/qemu") if not os.path.isdir(folder)]
-    if missing:
-        skip(f"{', '.join(missing)} is not there: install libcbor0.8 libgnutls30 libpixman-1-0 libfdt1 libglib2.0-0 seabios qemu-system-data")
+    if why := not_installed(missing):
+        skip(f"{why}: install libcbor0.8 libgnutls30 libpixman-1-0 libfdt1 libglib2.0-0 seabios qemu-system-data")
     unittest.main(module="__main__")
 
 
