@@ -19,6 +19,8 @@ namespace {
 
 using Json = nlohmann::json;
 
+constexpr const char* kOutOfRange = "a number in the JSON is out of range";
+
 // The double next to 10^exponent; exponent is in [0, 308].
 double power_of_ten(int exponent) {
   const std::string text = fmt::format("1e{}", exponent);
@@ -93,7 +95,7 @@ class Builder : public nlohmann::json_sax<Json> {
   bool number_integer(std::int64_t value) override { return value == 0 ? add(-0.0) : add(value); }
   bool number_float(double, const std::string& text) override {
     const auto value = rounded_number(text);
-    return value ? add(*value) : refuse("a number in the JSON is out of range");
+    return value ? add(*value) : refuse(kOutOfRange);
   }
   bool string(std::string& value) override { return add(std::move(value)); }
   bool binary(Json::binary_t&) override { return refuse("JSON has no binary values"); }
@@ -106,8 +108,7 @@ class Builder : public nlohmann::json_sax<Json> {
   bool start_array(std::size_t) override { return open(Json::array()); }
   bool end_array() override { return close(); }
   bool parse_error(std::size_t byte, const std::string&, const Json::exception& error) override {
-    if (dynamic_cast<const nlohmann::json::out_of_range*>(&error) != nullptr)
-      return refuse("a number in the JSON is out of range");
+    if (dynamic_cast<const nlohmann::json::out_of_range*>(&error) != nullptr) return refuse(kOutOfRange);
     return refuse("the text is no valid JSON at byte " + std::to_string(byte));
   }
 

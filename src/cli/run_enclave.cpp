@@ -22,7 +22,6 @@
 #include "nitro/directories.h"
 #include "nitro/eif/metadata.h"
 #include "nitro/event_loop.h"
-#include "nitro/text.h"
 #include "src/cli/command.h"
 #include "src/cli/console.h"
 #include "src/cli/enclave_output.h"
@@ -137,7 +136,7 @@ Result<Settings> from_options(const Options& options) {
 
 /// A member of the configuration file; absent and null are the same. Errors: kSerde.
 template <class Value>
-Result<std::optional<Value>> member(const nlohmann::json& config, const char* key) {
+Result<std::optional<Value>> member(const nlohmann::ordered_json& config, const char* key) {
   const auto found = config.find(key);
   if (found == config.end() || found->is_null()) return std::optional<Value>();
   const bool fits = [&] {
@@ -159,13 +158,13 @@ Result<std::optional<Value>> member(const nlohmann::json& config, const char* ke
 }
 
 template <class Value>
-Result<Value> needed_member(const nlohmann::json& config, const char* key) {
+Result<Value> needed_member(const nlohmann::ordered_json& config, const char* key) {
   NITRO_TRY(auto value, member<Value>(config, key));
   if (!value) return fail(ErrorCode::kSerde, fmt::format("\"{}\" is missing", key));
   return std::move(*value);
 }
 
-Result<Settings> read_config(const nlohmann::json& config) {
+Result<Settings> read_config(const nlohmann::ordered_json& config) {
   Settings settings;
   proc::RunRequest& request = settings.request;
   NITRO_TRY(request.eif_path, needed_member<std::string>(config, "eif_path"));
@@ -195,14 +194,13 @@ Result<Settings> read_config(const nlohmann::json& config) {
 }
 
 Result<Settings> from_config(const std::string& path) {
+  const auto step = [&path] { return fmt::format("reading {}", quote(path)); };
   NITRO_TRY(const std::string text, read_text_file(path));
-  if (has_byte_order_mark(text)) {
-    return fail(ErrorCode::kSerde, fmt::format("{} begins with a byte order mark; save it without one", quote(path)));
-  }
-  const auto config = nlohmann::json::parse(text, nullptr, false);
-  if (!config.is_object()) return fail(ErrorCode::kSerde, fmt::format("{} is not a JSON object", quote(path)));
-  auto settings = read_config(config);
-  if (!settings) return fail_within(fmt::format("reading {}", quote(path)), std::move(settings).error());
+  const auto config = eif::parse_json(text, ErrorCode::kSerde);
+  if (!config) return fail_within(step(), config.error());
+  if (!config->is_object()) return fail(ErrorCode::kSerde, fmt::format("{} is not a JSON object", quote(path)));
+  auto settings = read_config(*config);
+  if (!settings) return fail_within(step(), std::move(settings).error());
   return settings;
 }
 
