@@ -6,6 +6,7 @@
 
 #include "eif/image/decompress.h"
 #include "eif/image/digest.h"
+#include "eif/image/platform.h"
 #include "eif/image/source.h"
 #include "eif/image/tar.h"
 #include "nitro/bytes.h"
@@ -14,6 +15,9 @@
 namespace nitro::image {
 
 namespace {
+
+// Each has a configuration to be looked at.
+constexpr std::size_t kMaxPlatforms = 64;
 
 // "./a//b" and "/a/b" are "a/b". Purely a matter of names: nothing is ever unpacked under them.
 std::string plain(std::string_view path) {
@@ -43,12 +47,19 @@ bool is_member_of(const nlohmann::ordered_json& names, const std::string& canoni
   });
 }
 
+using Manifests = std::vector<const nlohmann::ordered_json*>;
+
+// What an archive says that one of its images is called; an array.
+const nlohmann::ordered_json& tags_of(const nlohmann::ordered_json& manifest) {
+  static const auto none = nlohmann::ordered_json::array();
+  const auto* tags = array_at(manifest, "RepoTags");
+  return tags != nullptr ? *tags : none;
+}
+
 std::string list_of_names(const nlohmann::ordered_json& manifests) {
   std::string names;
   for (const auto& manifest : manifests) {
-    const auto* tags = array_at(manifest, "RepoTags");
-    if (tags == nullptr) continue;
-    for (const auto& tag : *tags) {
+    for (const auto& tag : tags_of(manifest)) {
       if (!tag.is_string()) continue;
       if (names.size() > 500) return names + ", …";
       names += (names.empty() ? "" : ", ") + quote(tag.get<std::string>());
@@ -57,32 +68,73 @@ std::string list_of_names(const nlohmann::ordered_json& manifests) {
   return names.empty() ? "images without a name" : names;
 }
 
+// Those of `manifests`, which stand for one image, that are for the enclave's platform, as their configurations tell.
+Result<Manifests> for_platform(const Manifests& manifests, const ArchiveIndex& index, const SourceOptions& options) {
+  if (manifests.size() > kMaxPlatforms) {
+    return fail(ErrorCode::kEifBuilding,
+                "the archive holds one image more than " + std::to_string(kMaxPlatforms) + " times");
+  }
+  Manifests known;
+  std::vector<Platform> platforms;
+  for (const auto* manifest : manifests) {
+    const auto name = text_at(*manifest, "Config");
+    const Extent* file = index.find(name);
+    if (file == nullptr) continue;
+    NITRO_TRY(const auto config, read_document(*file, {}, "the configuration " + quote(name)));
+    auto platform = platform_in(config);
+    if (!platform) continue;
+    known.push_back(manifest);
+    platforms.push_back(*std::move(platform));
+  }
+  Manifests chosen;
+  for (const auto i : nearest(platforms, options.architecture)) chosen.push_back(known[i]);
+  return chosen;
+}
+
+Result<const nlohmann::ordered_json*> choose_by_number(const nlohmann::ordered_json& manifests,
+                                                       const std::string& digits) {
+  const bool number =
+      !digits.empty() && digits.size() < 7 && digits.find_first_not_of("0123456789") == std::string::npos;
+  if (!number || std::stoul(digits) >= manifests.size()) {
+    return fail(ErrorCode::kDockerImagePull, "the archive has no image number " + quote(digits) + "; it holds " +
+                                                 std::to_string(manifests.size()) + ", counted from 0");
+  }
+  return &manifests.at(std::stoul(digits));
+}
+
 // The manifest of the image `wanted`: a name, "@" and the number of an image, or nothing when there is one image only.
-Result<const nlohmann::ordered_json*> choose(const nlohmann::ordered_json& manifests, const std::string& wanted) {
-  if (wanted.empty()) {
-    if (manifests.size() == 1) return &manifests.front();
+// An archive may have an image several times, for several platforms.
+Result<const nlohmann::ordered_json*> choose(const nlohmann::ordered_json& manifests, const std::string& wanted,
+                                             const ArchiveIndex& index, const SourceOptions& options) {
+  if (wanted.starts_with('@')) return choose_by_number(manifests, wanted.substr(1));
+  std::string canonical;
+  if (!wanted.empty()) {
+    NITRO_TRY(const auto name, parse_image_name(wanted));
+    canonical = name.canonical();
+  }
+  Manifests matching;
+  for (const auto& manifest : manifests) {
+    if (wanted.empty() || is_member_of(tags_of(manifest), canonical)) matching.push_back(&manifest);
+  }
+  if (matching.empty()) {
+    return fail(ErrorCode::kDockerImagePull,
+                "the archive has no image " + quote(wanted) + "; it holds " + list_of_names(manifests));
+  }
+  if (matching.size() == 1) return matching.front();
+  const bool one_image = std::all_of(matching.begin(), matching.end(), [&matching](const auto* manifest) {
+    return tags_of(*manifest) == tags_of(*matching.front());
+  });
+  if (wanted.empty() && !one_image) {
     return fail(ErrorCode::kDockerImagePull, "the archive holds " + std::to_string(manifests.size()) + " images (" +
                                                  list_of_names(manifests) +
                                                  "); append ':' and the name of one to the path");
   }
-  if (wanted.front() == '@') {
-    const auto digits = wanted.substr(1);
-    const bool number =
-        !digits.empty() && digits.size() < 7 && digits.find_first_not_of("0123456789") == std::string::npos;
-    if (!number || std::stoul(digits) >= manifests.size()) {
-      return fail(ErrorCode::kDockerImagePull, "the archive has no image number " + quote(digits) + "; it holds " +
-                                                   std::to_string(manifests.size()) + ", counted from 0");
-    }
-    return &manifests.at(std::stoul(digits));
-  }
-  NITRO_TRY(const auto name, parse_image_name(wanted));
-  const auto canonical = name.canonical();
-  for (const auto& manifest : manifests) {
-    const auto* tags = array_at(manifest, "RepoTags");
-    if (tags != nullptr && is_member_of(*tags, canonical)) return &manifest;
-  }
-  return fail(ErrorCode::kDockerImagePull,
-              "the archive has no image " + quote(wanted) + "; it holds " + list_of_names(manifests));
+  NITRO_TRY(const auto chosen, for_platform(matching, index, options));
+  if (chosen.size() == 1) return chosen.front();
+  return fail(ErrorCode::kDockerImagePull, "the archive holds " + std::to_string(matching.size()) +
+                                               " images of one name, " + std::to_string(chosen.size()) +
+                                               " of them for linux/" + options.architecture +
+                                               "; append \":@\" and the number of one to the path, counted from 0");
 }
 
 // What the name of a file in the archive says of its content: engines name configurations, newer ones all blobs, by
@@ -135,7 +187,7 @@ const Extent* ArchiveIndex::find(std::string_view path) const {
   return nullptr;
 }
 
-Result<ImageSource> read_docker_archive(Extent archive, const std::string& wanted_name) {
+Result<ImageSource> read_docker_archive(Extent archive, const std::string& wanted_name, const SourceOptions& options) {
   NITRO_TRY(const auto index, ArchiveIndex::read(std::move(archive)));
   const Extent* manifest_file = index.find("manifest.json");
   if (manifest_file == nullptr) {
@@ -153,7 +205,7 @@ Result<ImageSource> read_docker_archive(Extent archive, const std::string& wante
                              return !text_at(manifest, "Config").empty() && (layers == nullptr || layers->is_array());
                            });
   if (!well_formed) return fail(ErrorCode::kEifBuilding, "manifest.json does not describe images");
-  NITRO_TRY(const auto* manifest, choose(manifests, wanted_name));
+  NITRO_TRY(const auto* manifest, choose(manifests, wanted_name, index, options));
 
   ImageSource source;
   const auto config_name = text_at(*manifest, "Config");
@@ -191,9 +243,9 @@ Result<ImageSource> read_docker_archive(Extent archive, const std::string& wante
   return source;
 }
 
-Result<ImageSource> open_docker_archive(const Reference& reference) {
+Result<ImageSource> open_docker_archive(const Reference& reference, const SourceOptions& options) {
   NITRO_TRY(auto file, open_extent(reference.path));
-  auto source = read_docker_archive(std::move(file), reference.name);
+  auto source = read_docker_archive(std::move(file), reference.name, options);
   if (!source) return fail_within("docker archive " + quote(reference.path), std::move(source).error());
   source->name = reference.path;
   return source;

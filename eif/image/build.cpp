@@ -93,12 +93,12 @@ Result<ImageSource> build_image(const std::string& folder, const std::string& na
   if (::access((folder + "/Dockerfile").c_str(), R_OK) != 0) {
     return fail_errno(ErrorCode::kDockerImageBuild, "the Dockerfile in " + quote(folder));
   }
-  const auto engine = Engine::find();
+  const auto engine = Engine::find_any();
   if (engine) {
     NITRO_TRY(auto context, BuildContext::open(folder));
     NITRO_CHECK(engine->build([&context](std::span<std::byte> buffer) { return context.read(buffer); }, name,
                               options.architecture, listener));
-    return engine->open(name);
+    return engine->open(name, options);
   }
   for (const char* program : {"buildah", "podman"}) {
     if (!is_installed(program)) continue;

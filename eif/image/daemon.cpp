@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "eif/image/daemon.h"
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <deque>
 
@@ -82,6 +84,16 @@ Result<nlohmann::ordered_json> all_logins(const Engine::Listener& listener) {
   return logins;
 }
 
+// Where engines listen by default, in the order they are tried.
+std::vector<std::string> default_sockets() {
+  std::vector<std::string> paths{"/var/run/docker.sock"};
+  if (const auto folder = environment("XDG_RUNTIME_DIR"); !folder.empty()) {
+    paths.push_back(folder + "/podman/podman.sock");
+  }
+  paths.emplace_back("/run/podman/podman.sock");
+  return paths;
+}
+
 }  // namespace
 
 Result<Engine> Engine::at(const std::string& address, const std::string& tls_folder) {
@@ -114,29 +126,41 @@ Result<Engine> Engine::at(const std::string& address, const std::string& tls_fol
   return engine;
 }
 
-Result<Engine> Engine::find() {
+Result<std::optional<Engine>> Engine::find() {
+  using Found = std::optional<Engine>;
   if (const auto host = environment("DOCKER_HOST"); !host.empty()) {
     std::string tls_folder;
     if (!environment("DOCKER_TLS_VERIFY").empty() || host.starts_with("https://")) {
       tls_folder = environment("DOCKER_CERT_PATH");
       if (tls_folder.empty()) tls_folder = docker_folder();
     }
-    return at(host, tls_folder);
+    NITRO_TRY(auto engine, at(host, tls_folder));
+    return Found(std::move(engine));
   }
   NITRO_TRY(const auto context, current_context());
-  if (context) return at(context->address, context->tls_folder);
-  std::string reasons;
-  auto addresses = std::vector<std::string>{"unix:///var/run/docker.sock"};
-  if (const auto folder = environment("XDG_RUNTIME_DIR"); !folder.empty()) {
-    addresses.push_back("unix://" + folder + "/podman/podman.sock");
+  if (context) {
+    NITRO_TRY(auto engine, at(context->address, context->tls_folder));
+    return Found(std::move(engine));
   }
-  addresses.emplace_back("unix:///run/podman/podman.sock");
-  for (const auto& address : addresses) {
-    auto engine = at(address, {});
-    if (engine) return engine;
+  std::string reasons;
+  for (const auto& path : default_sockets()) {
+    // A socket that we cannot even see is nobody's whom we could ask.
+    if (::access(path.c_str(), F_OK) != 0) continue;
+    auto engine = at(std::string(kUnixScheme) + path, {});
+    if (engine) return Found(*std::move(engine));
     reasons += (reasons.empty() ? "" : "; ") + engine.error().message();
   }
+  if (reasons.empty()) return Found();
   return fail(ErrorCode::kDockerImagePull, reasons);
+}
+
+Result<Engine> Engine::find_any() {
+  NITRO_TRY(auto engine, find());
+  if (engine) return *std::move(engine);
+  std::string sockets;
+  for (const auto& path : default_sockets()) sockets += (sockets.empty() ? "" : ", ") + path;
+  return fail(ErrorCode::kDockerImagePull,
+              "there is no container engine: DOCKER_HOST is not set, and none of these is there: " + sockets);
 }
 
 http::Request Engine::request(const std::string& path) const {
@@ -241,7 +265,7 @@ Result<void> Engine::build(http::BodySource context, const std::string& name, co
   return listen(std::move(order), ErrorCode::kDockerImageBuild, listener);
 }
 
-Result<ImageSource> Engine::open(const std::string& name) const {
+Result<ImageSource> Engine::open(const std::string& name, const SourceOptions& options) const {
   NITRO_TRY(auto inspection, inspect(name));
   if (!inspection)
     return fail(ErrorCode::kDockerImagePull, "the engine at " + address_ + " has no image " + quote(name));
@@ -256,7 +280,7 @@ Result<ImageSource> Engine::open(const std::string& name) const {
   auto answer = http::send(save);
   if (!answer) return fail_within(step, std::move(answer).error());
   if (!answer->success()) return fail(ErrorCode::kDockerImagePull, step + ": " + reason_of(*answer));
-  auto source = read_docker_archive(Extent{std::make_shared<const Fd>(std::move(scratch)), 0, size}, {});
+  auto source = read_docker_archive(Extent{std::make_shared<const Fd>(std::move(scratch)), 0, size}, {}, options);
   if (!source) return fail_within(step, std::move(source).error());
   source->name = name;
   source->inspection = std::move(*inspection);

@@ -21,9 +21,13 @@ class Engine {
   /// kDockerImagePull when nobody answers there.
   static Result<Engine> at(const std::string& address, const std::string& tls_folder);
   /// The engine that DOCKER_HOST names (with TLS when DOCKER_TLS_VERIFY is set, keys in DOCKER_CERT_PATH or docker's
-  /// own folder); without it that of docker's current context; without one the first that answers of Docker's socket
-  /// and Podman's (the user's, then the system's). Errors: kDockerImagePull, with every address that was tried.
-  static Result<Engine> find();
+  /// own folder); without it that of docker's current context; without one the first that answers of those whose
+  /// sockets are there: Docker's and Podman's (the user's, then the system's). Nothing when none of this is the case.
+  /// Errors: kDockerImagePull when there is an engine to be asked but none answers, with every address that was tried
+  /// and what to do.
+  static Result<std::optional<Engine>> find();
+  /// The same, where there has to be an engine. Errors: also kDockerImagePull when none is set up.
+  static Result<Engine> find_any();
 
   [[nodiscard]] const std::string& address() const { return address_; }
 
@@ -40,7 +44,7 @@ class Engine {
   /// The image as the engine saves it, through an unnamed file, as its table of contents comes last. An export of a
   /// container would give the same files, but leave a container behind when we are killed. Errors: kDockerImagePull;
   /// what read_docker_archive has.
-  Result<ImageSource> open(const std::string& name) const;
+  Result<ImageSource> open(const std::string& name, const SourceOptions& options) const;
 
  private:
   Engine() = default;

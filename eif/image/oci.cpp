@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "eif/image/oci.h"
 
+#include <algorithm>
+
 #include "eif/image/archive.h"
 #include "eif/image/digest.h"
+#include "eif/image/index.h"
 #include "nitro/bytes.h"
 
 namespace nitro::image {
@@ -12,22 +15,8 @@ namespace {
 // Image specification, "Annotations"; containerd writes the full name where the specification has a short one.
 constexpr const char* kRefName = "org.opencontainers.image.ref.name";
 constexpr const char* kContainerdName = "io.containerd.image.name";
-// An index in an index in an index: nobody needs more.
-constexpr int kMaxIndexLevels = 4;
 
 using Json = nlohmann::ordered_json;
-
-std::string annotation(const Json& descriptor, const char* key) {
-  const auto* annotations = value_at(descriptor, "annotations");
-  return annotations == nullptr ? std::string() : text_at(*annotations, key);
-}
-
-// "linux/arm64"; empty when the descriptor does not say.
-std::string platform_of(const Json& descriptor) {
-  const auto* platform = value_at(descriptor, "platform");
-  if (platform == nullptr) return {};
-  return text_at(*platform, "os") + "/" + text_at(*platform, "architecture");
-}
 
 bool has_name(const Json& descriptor, const std::string& wanted) {
   if (annotation(descriptor, kRefName) == wanted) return true;
@@ -38,11 +27,16 @@ bool has_name(const Json& descriptor, const std::string& wanted) {
   return a && b && a->canonical() == b->canonical();
 }
 
-std::string list_of_names(const Json& manifests) {
+// The name of an entry of index.json, the full one if it is there, or empty.
+std::string name_of(const Json& entry) {
+  auto name = annotation(entry, kContainerdName);
+  return name.empty() ? annotation(entry, kRefName) : name;
+}
+
+std::string list_of_names(const IndexSearch::Entries& entries) {
   std::string names;
-  for (const auto& manifest : manifests) {
-    auto name = annotation(manifest, kRefName);
-    if (name.empty()) name = annotation(manifest, kContainerdName);
+  for (const auto* entry : entries) {
+    const auto name = name_of(*entry);
     if (name.empty()) continue;
     if (names.size() > 500) return names + ", …";
     names += (names.empty() ? "" : ", ") + quote(name);
@@ -50,25 +44,48 @@ std::string list_of_names(const Json& manifests) {
   return names.empty() ? "images without a name" : names;
 }
 
-// The entry of index.json for the image `wanted`.
-Result<const Json*> choose(const Json& manifests, const std::string& wanted) {
-  if (wanted.empty()) {
-    if (manifests.size() == 1) return &manifests.front();
-    return fail(ErrorCode::kDockerImagePull, "it holds " + std::to_string(manifests.size()) + " images (" +
-                                                 list_of_names(manifests) +
-                                                 "); append ':' and the name of one to the path");
+std::string list_of_digests(const IndexSearch::Entries& entries) {
+  std::string digests;
+  for (const auto* entry : entries) {
+    if (digests.size() > 500) return digests + ", …";
+    digests += (digests.empty() ? "" : ", ") + quote(text_at(*entry, "digest"));
   }
-  for (const auto& manifest : manifests) {
-    if (has_name(manifest, wanted)) return &manifest;
-  }
-  return fail(ErrorCode::kDockerImagePull,
-              "it has no image " + quote(wanted) + "; it holds " + list_of_names(manifests));
+  return digests;
 }
 
-Result<Json> read_blob_document(const Descriptor& descriptor, const BlobStore& store, const std::string& what) {
-  auto blob = store(descriptor);
-  if (!blob) return fail_within(what, std::move(blob).error());
-  return read_document(*blob, descriptor.digest, what);
+// Whether `of` is the same for all entries; an entry that says nothing differs from none.
+bool agree(const IndexSearch::Entries& entries, const std::function<std::string(const Json& entry)>& of) {
+  std::string first;
+  return std::all_of(entries.begin(), entries.end(), [&](const Json* entry) {
+    const auto text = of(*entry);
+    if (first.empty()) first = text;
+    return text.empty() || text == first;
+  });
+}
+
+// The entry of index.json for the image `wanted`: the only one, or, where a layout lists one for each platform, the one
+// for the enclave.
+Result<const Json*> choose(const Json& manifests, const std::string& wanted, IndexSearch& search) {
+  const auto all = image_entries(manifests);
+  auto entries = all;
+  if (!wanted.empty()) std::erase_if(entries, [&wanted](const Json* entry) { return !has_name(*entry, wanted); });
+  if (entries.empty()) {
+    return fail(ErrorCode::kDockerImagePull,
+                "it has no image " + (wanted.empty() ? "at all" : quote(wanted) + "; it holds " + list_of_names(all)));
+  }
+  if (entries.size() == 1) return entries.front();
+  if (wanted.empty() && !agree(entries, name_of)) {
+    return fail(ErrorCode::kDockerImagePull, "it holds " + std::to_string(entries.size()) + " images (" +
+                                                 list_of_names(entries) +
+                                                 "); append ':' and the name of one to the path");
+  }
+  NITRO_TRY(const auto nearest, search.nearest(entries));
+  if (!agree(nearest, [](const Json& entry) { return text_at(entry, "digest"); })) {
+    return fail(ErrorCode::kDockerImagePull, "it holds " + std::to_string(nearest.size()) +
+                                                 " images for the same platform (" + list_of_digests(nearest) +
+                                                 "); give each a name of its own and append ':' and one to the path");
+  }
+  return nearest.front();
 }
 
 Result<ImageSource> read_layout(const std::function<Result<Extent>(const std::string& path)>& file,
@@ -77,9 +94,6 @@ Result<ImageSource> read_layout(const std::function<Result<Extent>(const std::st
   NITRO_TRY(const auto index, read_document(index_file, {}, "index.json"));
   const Json* manifests = array_at(index, "manifests");
   if (manifests == nullptr || manifests->empty()) return fail(ErrorCode::kEifBuilding, "index.json names no images");
-  NITRO_TRY(const auto* entry, choose(*manifests, wanted));
-  NITRO_TRY(const auto descriptor, parse_descriptor(*entry, "index.json"));
-
   const BlobStore store = [&file](const Descriptor& blob) -> Result<Extent> {
     auto content = file("blobs/sha256/" + blob.digest.substr(blob.digest.find(':') + 1));
     if (!content) return fail_within("blob " + blob.digest, std::move(content).error());
@@ -90,10 +104,12 @@ Result<ImageSource> read_layout(const std::function<Result<Extent>(const std::st
     }
     return content;
   };
+  IndexSearch search(store, options.architecture);
+  NITRO_TRY(const auto* entry, choose(*manifests, wanted, search));
+  NITRO_TRY(const auto descriptor, parse_descriptor(*entry, "index.json"));
   NITRO_TRY(auto document, read_blob_document(descriptor, store, "the manifest"));
   NITRO_TRY(auto source, read_oci_image(std::move(document), store, options));
-  auto name = annotation(*entry, kContainerdName);
-  if (name.empty()) name = annotation(*entry, kRefName);
+  const auto name = name_of(*entry);
   // The short form is a bare tag, which names nothing outside of its layout.
   if (name.find_first_of(":/") != std::string::npos) source.repository_tags.push_back(name);
   return source;
@@ -119,27 +135,21 @@ bool is_index(const Json& document) {
   return array_at(document, "manifests") != nullptr;
 }
 
-Result<Descriptor> choose_platform(const Json& index, const std::string& architecture) {
-  const Json* manifests = array_at(index, "manifests");
-  if (manifests == nullptr) return fail(ErrorCode::kEifBuilding, "the index names no manifests");
-  const auto wanted = "linux/" + architecture;
-  std::string others;
-  for (const auto& manifest : *manifests) {
-    const auto platform = platform_of(manifest);
-    if (platform == wanted || (platform.empty() && manifests->size() == 1))
-      return parse_descriptor(manifest, "the index");
-    // Builders store attestations beside images under this platform.
-    if (platform.empty() || platform == "unknown/unknown" || others.size() > 500) continue;
-    others += (others.empty() ? "" : ", ") + quote(platform);
-  }
-  return fail(ErrorCode::kDockerImagePull,
-              "the image is not made for " + wanted + ", only for " + (others.empty() ? "no platform at all" : others));
+Result<Json> read_blob_document(const Descriptor& descriptor, const BlobStore& store, const std::string& what) {
+  auto blob = store(descriptor);
+  if (!blob) return fail_within(what, std::move(blob).error());
+  return read_document(*blob, descriptor.digest, what);
 }
 
 Result<ImageSource> read_oci_image(Json document, const BlobStore& store, const SourceOptions& options) {
+  IndexSearch search(store, options.architecture);
   for (int level = 0; is_index(document); ++level) {
     if (level == kMaxIndexLevels) return fail(ErrorCode::kEifBuilding, "the image is an index of indexes without end");
-    NITRO_TRY(const auto chosen, choose_platform(document, options.architecture));
+    auto entries = image_entries(*array_at(document, "manifests"));
+    if (entries.size() != 1 || value_at(*entries.front(), "platform") != nullptr) {
+      NITRO_TRY(entries, search.nearest(entries));
+    }
+    NITRO_TRY(const auto chosen, parse_descriptor(*entries.front(), "the index"));
     NITRO_TRY(document, read_blob_document(chosen, store, "the manifest"));
   }
   const Json* layers = array_at(document, "layers");

@@ -24,9 +24,12 @@ using BlobStore = std::function<Result<Extent>(const Descriptor& blob)>;
 /// True for a list of manifests: an OCI index or Docker's manifest list.
 [[nodiscard]] bool is_index(const nlohmann::ordered_json& document);
 
-/// The manifest for linux and `architecture` in an index. Errors: kDockerImagePull when there is none; the message
-/// lists what there is.
-Result<Descriptor> choose_platform(const nlohmann::ordered_json& index, const std::string& architecture);
+/// An index in an index in an index: nobody needs more.
+inline constexpr int kMaxIndexLevels = 4;
+
+/// Fetches a document and verifies it; `what` names it in messages. Errors: those of the store and of read_document().
+Result<nlohmann::ordered_json> read_blob_document(const Descriptor& descriptor, const BlobStore& store,
+                                                  const std::string& what);
 
 /// The image that `document`, a manifest or an index, describes: chooses the platform, reads and verifies manifest and
 /// configuration. Errors: kEifBuilding, kDockerImagePull, those of the store.

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "eif/image/open.h"
 
+#include "eif/image/digest.h"
 #include "eif/image/registry.h"
 #include "nitro/bytes.h"
 
@@ -16,7 +17,7 @@ Result<ImageSource> open_in_engine(const Engine& engine, const std::string& name
   } else {
     NITRO_CHECK(engine.pull(name, options.architecture, listener));
   }
-  return engine.open(name);
+  return engine.open(name, options);
 }
 
 }  // namespace
@@ -25,7 +26,7 @@ Result<ImageSource> open_image(const Reference& reference, const SourceOptions& 
                                const Engine::Listener& listener) {
   switch (reference.transport) {
     case Transport::kDockerArchive:
-      return open_docker_archive(reference);
+      return open_docker_archive(reference, options);
     case Transport::kOci:
       return open_oci_folder(reference, options);
     case Transport::kOciArchive:
@@ -33,21 +34,23 @@ Result<ImageSource> open_image(const Reference& reference, const SourceOptions& 
     case Transport::kRegistry:
       return open_in_registry(reference.name, options, listener);
     case Transport::kDaemon: {
-      NITRO_TRY(const auto engine, Engine::find());
+      NITRO_TRY(const auto engine, Engine::find_any());
       return open_in_engine(engine, reference.name, options, listener);
     }
     case Transport::kUnspecified:
       break;
   }
-  const auto engine = Engine::find();
-  if (engine) return open_in_engine(*engine, reference.name, options, listener);
-  listener(engine.error().message() + "; asking the registry instead");
-  auto source = open_in_registry(reference.name, options, listener);
-  if (!source) {
-    return fail(source.error().code(), "image " + quote(reference.name) + ": " + engine.error().message() +
-                                           ", and the registry: " + source.error().message());
+  auto engine = Engine::find();
+  if (!engine) {
+    // The registry may have another image by that name, so it is not asked in the engine's place.
+    const auto other =
+        is_sha256(reference.name) ? "" : " or take the image from its registry: docker://" + reference.name;
+    return fail(ErrorCode::kEifBuilding,
+                "image " + quote(reference.name) + ": " + engine.error().message() + "; start the engine" + other);
   }
-  return source;
+  if (*engine) return open_in_engine(**engine, reference.name, options, listener);
+  listener("No container engine is set up; asking the registry");
+  return open_in_registry(reference.name, options, listener);
 }
 
 }  // namespace nitro::image

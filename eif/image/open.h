@@ -7,7 +7,9 @@
 namespace nitro::image {
 
 /// Opens the image that `reference` names, whatever its transport; an engine that does not have it is told to pull it.
-/// `listener` hears what happens. Errors: those of the transports.
+/// A name without a prefix is the engine's, and only where no engine is set up (Engine::find()) the registry's.
+/// `listener` hears what happens. Errors: those of the transports; kEifBuilding, as the reference has it, when an
+/// engine is set up and does not answer.
 Result<ImageSource> open_image(const Reference& reference, const SourceOptions& options,
                                const Engine::Listener& listener);
 

@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "eif/image/reference.h"
 
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+
 #include <algorithm>
 #include <array>
 #include <utility>
@@ -52,10 +56,39 @@ bool is_tag(std::string_view tag) {
          std::all_of(tag.begin(), tag.end(), [word](char c) { return word(c) || c == '.' || c == '-'; });
 }
 
+bool is_digit(char c) {
+  return c >= '0' && c <= '9';
+}
+
+// Labels of letters, digits and inner dashes with dots between them; an IPv4 address is one, too.
+bool is_host_name(std::string_view name) {
+  const auto word = [](char c) { return is_alphanumeric(c) || is_upper(c); };
+  for (;;) {
+    const auto dot = name.find('.');
+    const auto label = name.substr(0, dot);
+    if (label.empty() || !word(label.front()) || !word(label.back())) return false;
+    if (!std::all_of(label.begin(), label.end(), [word](char c) { return word(c) || c == '-'; })) return false;
+    if (dot == std::string_view::npos) return true;
+    name.remove_prefix(dot + 1);
+  }
+}
+
+// HOST[:PORT]; an IPv6 address has brackets.
 bool is_host(std::string_view host) {
-  return !host.empty() && std::all_of(host.begin(), host.end(), [](char c) {
-    return is_alphanumeric(c) || is_upper(c) || c == '.' || c == '-' || c == ':' || c == '[' || c == ']';
-  });
+  std::string_view port;
+  if (host.starts_with('[')) {
+    const auto end = host.find(']');
+    if (end == std::string_view::npos) return false;
+    in6_addr address{};
+    if (::inet_pton(AF_INET6, std::string(host.substr(1, end - 1)).c_str(), &address) != 1) return false;
+    port = host.substr(end + 1);
+  } else {
+    const auto colon = host.find(':');
+    if (!is_host_name(host.substr(0, colon))) return false;
+    if (colon != std::string_view::npos) port = host.substr(colon);
+  }
+  return port.empty() ||
+         (port.front() == ':' && port.size() > 1 && std::all_of(port.begin() + 1, port.end(), is_digit));
 }
 
 // The first part of a name is a host when it looks like one; otherwise it belongs to the path on Docker Hub.
@@ -80,6 +113,9 @@ std::string ImageName::canonical() const {
 }
 
 Result<ImageName> parse_image_name(std::string_view text) {
+  if (is_sha256("sha256:" + std::string(text))) {
+    return invalid(text, "64 hexadecimal digits are a digest; write \"sha256:\" before them");
+  }
   ImageName name;
   auto rest = text;
   if (const auto at = rest.find('@'); at != std::string_view::npos) {
@@ -99,7 +135,7 @@ Result<ImageName> parse_image_name(std::string_view text) {
   if (const auto slash = path.find('/'); slash != std::string_view::npos && looks_like_host(path.substr(0, slash))) {
     name.host = path.substr(0, slash);
     path = path.substr(slash + 1);
-    if (!is_host(name.host)) return invalid(text, "the host has a character that host names do not have");
+    if (!is_host(name.host)) return invalid(text, "what stands before the first '/' is no host with or without a port");
     if (name.host == "index.docker.io") name.host = kDefaultHost;
   } else {
     name.host = kDefaultHost;
@@ -161,9 +197,9 @@ Result<Reference> parse_reference(std::string_view text) {
       reference.name = rest;
       // An engine also knows images by their digest ("sha256:…") alone.
       if (reference.transport != Transport::kRegistry && is_sha256(rest)) break;
-      if (auto name = parse_image_name(rest); !name) return Failure(std::move(name).error());
-      // As users of the reference know it: a name without a tag means the latest.
-      if (rest.find(':') == std::string_view::npos) reference.name += ":latest";
+      NITRO_TRY(const auto name, parse_image_name(rest));
+      // Said in so many words: an engine that is told to pull a name without a tag pulls every tag there is.
+      if (name.digest.empty() && without_tag(rest) == rest) reference.name += ":" + name.tag;
   }
   return reference;
 }

@@ -10,7 +10,7 @@ namespace nitro::image {
 
 /// Where an image comes from.
 enum class Transport {
-  kUnspecified,    ///< no prefix: an engine if one answers, else the registry
+  kUnspecified,    ///< no prefix: the engine; where none is set up, the registry
   kDaemon,         ///< docker-daemon:NAME
   kDockerArchive,  ///< docker-archive:PATH[:NAME|:@INDEX]
   kOci,            ///< oci:FOLDER[:NAME]
@@ -22,14 +22,17 @@ enum class Transport {
 struct Reference {
   Transport transport = Transport::kUnspecified;
   std::string path;  ///< of archives and folders; else empty
-  std::string
-      name;  ///< the image's name as given; may be empty for archives and folders, which often hold one image only
+  /// The image's name as given, of engines and registries with its tag or digest. May be empty for archives and
+  /// folders, which often hold one image only.
+  std::string name;
 };
 
 /// Takes `text` apart. Errors: kDockerImagePull when a part is missing or the name of an image is none.
 Result<Reference> parse_reference(std::string_view text);
 
-/// HOST/REPOSITORY:TAG@DIGEST, each part where it is understood: "alpine" is docker.io/library/alpine:latest.
+/// HOST/REPOSITORY:TAG@DIGEST, each part where it is understood: "alpine" is docker.io/library/alpine:latest. The
+/// grammar is that of engines and registries (github.com/distribution/reference), with sha256 as the only kind of
+/// digest.
 struct ImageName {
   std::string host;        ///< "docker.io", "localhost:5000"
   std::string repository;  ///< "library/alpine"

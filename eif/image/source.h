@@ -39,14 +39,17 @@ inline constexpr std::size_t kMaxDocumentDepth = 64;
 
 /// What every transport needs to know.
 struct SourceOptions {
-  std::string architecture;  ///< "amd64" or "arm64": which image of a multi-platform one is taken
+  /// "amd64" or "arm64": which image of a multi-platform one is taken (see platform.h). Empty: none is for a platform,
+  /// so that one image alone can be read only.
+  std::string architecture;
 };
 
 /// Opens one kind of source each. Errors: kFileOperation for files that cannot be read, kDockerImagePull when there is
 /// no such image, kEifBuilding when what is there cannot be understood or has a wrong digest.
-Result<ImageSource> open_docker_archive(const Reference& reference);
+Result<ImageSource> open_docker_archive(const Reference& reference, const SourceOptions& options = {});
 /// The same for an archive that is open already: an engine's answer, say.
-Result<ImageSource> read_docker_archive(Extent archive, const std::string& wanted_name);
+Result<ImageSource> read_docker_archive(Extent archive, const std::string& wanted_name,
+                                        const SourceOptions& options = {});
 Result<ImageSource> open_oci_folder(const Reference& reference, const SourceOptions& options);
 Result<ImageSource> open_oci_archive(const Reference& reference, const SourceOptions& options);
 

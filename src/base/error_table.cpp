@@ -151,7 +151,8 @@ constexpr std::array kTable = {
                      "Check where the output goes to."},
     ErrorDescription{ErrorCode::kIntegerParsing, "Number not understood",
                      "A CID is not a number in the possible range.", kSeeCause},
-    ErrorDescription{ErrorCode::kEifBuilding, "Image not built", "The enclave image file could not be built.",
+    ErrorDescription{ErrorCode::kEifBuilding, "Image not built",
+                     "The enclave image file could not be built, or the container engine that is set up does not answer.",
                      kSeeCause},
     ErrorDescription{
         ErrorCode::kDockerImageBuild, "Container image not built",

@@ -5,6 +5,7 @@ import hashlib
 import os
 import pathlib
 import shutil
+import socket
 import unittest
 import urllib.request
 
@@ -91,8 +92,28 @@ class Network(EveryTransport):
             self.check(name, f"docker://{self.registry.host}/golden/{name}:1")
             self.check(name, f"docker://{self.registry.host}/golden/{name}:zstd")
 
-    def test_registry_where_no_engine_answers(self):
-        self.check("tiny", f"{self.registry.host}/golden/tiny:1", {"DOCKER_HOST": f"unix://{self.workshop.path('nobody.sock')}"})
+    def test_registry_where_no_engine_is_set_up(self):
+        sockets = [path for path in ("/var/run/docker.sock", "/run/podman/podman.sock") if os.path.exists(path)]
+        if sockets:
+            self.skipTest(f"this machine has {', '.join(sockets)}")
+        self.check("tiny", f"{self.registry.host}/golden/tiny:1")
+
+    def test_engine_that_does_not_answer_is_not_replaced_by_the_registry(self):
+        name = f"{self.registry.host}/golden/tiny:1"
+        parts.need_programs("docker")
+        stale = self.workshop.path("home/podman/podman.sock")
+        os.makedirs(os.path.dirname(stale))
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(stale)
+        self.addCleanup(shutil.rmtree, os.path.dirname(stale))
+        self.workshop.run("docker", "--config", self.workshop.path("contexts"), "context", "create", "gone", "--docker",
+                          "host=unix:///nonexistent")
+        for environment in ({"DOCKER_HOST": f"unix://{self.workshop.path('nobody.sock')}"}, {"DOCKER_HOST": f"unix://{stale}"},
+                            {"DOCKER_HOST": f"tcp://127.0.0.1:{parts.free_port()}"}, {"DOCKER_HOST": "ssh://somewhere"},
+                            {"DOCKER_CONFIG": self.workshop.path("contexts"), "DOCKER_CONTEXT": "gone"},
+                            {"DOCKER_CONFIG": self.workshop.path("contexts"), "DOCKER_CONTEXT": "never made"}, {}):
+            self.assert_refused(self.build(name, environment=environment), "E48", f"docker://{name}")
+        self.check("tiny", f"docker://{name}", {"DOCKER_HOST": f"unix://{stale}"})
 
     def test_digest(self):
         request = urllib.request.Request(f"http://{self.registry.host}/v2/golden/tiny/manifests/1",
