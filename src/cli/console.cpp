@@ -134,11 +134,13 @@ Result<void> show_console(const std::string& enclave_id, std::optional<std::chro
   if ((flags & proc::kDebugModeFlag) == 0) {
     return fail(ErrorCode::kConsoleConnection, "the enclave was not started with --debug-mode");
   }
-  std::cerr << "Connecting to the console for enclave " << cid << "...\n";
+  // On stdout, where the reference has these lines: its users' scripts take any word on stderr for a failure.
+  std::cout << "Connecting to the console for enclave " << cid << "...\n" << std::flush;
   const auto path = local_console(enclave_id);
   auto connected = path ? connect_to_local_console(*path) : connect_to_hypervisor_console(cid);
   if (!connected) return fail_within("reaching the console", std::move(connected).error());
-  std::cerr << "Successfully connected to the console.\n";
+  // Before the console itself, which is written past the stream.
+  std::cout << "Successfully connected to the console.\n" << std::flush;
   return copy_until_end(connected->get(), limit);
 }
 

@@ -31,6 +31,7 @@ class LifeOfALocalEnclave(EnclaveTest):
         self.assertEqual(with_metadata["Metadata"], described["Metadata"])
 
         console = self.tool.console(started, "ready: hello")
+        self.assertRegex(console, rf"^Connecting to the console for enclave {started['EnclaveCID']}\.\.\.\nSuccessfully connected to the console\.\n")
         self.assertIn("Linux version", console)
         self.assertIn("ready: hello", console)
 

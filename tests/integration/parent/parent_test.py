@@ -75,19 +75,20 @@ class Parent:
     # On a busy machine the emulated one sometimes resets itself while its kernel finds the other CPUs, long before the script begins.
     BOOTS = 3
 
-    def __init__(self, script, *options, environment=()):
+    def __init__(self, script, *options, environment=(), files=(), limit=240):
+        """`files`: PATH:DEST of what the machine has besides the tool; the image of these tests when there are none. `limit`: in seconds."""
         for boot in range(self.BOOTS):
-            self.run(script, *options, environment=environment)
+            self.run(script, *options, environment=environment, files=files or (f"{ParentTest.folder}/image.eif:/root/image.eif",), limit=limit)
             if self.steps or boot + 1 == self.BOOTS:
                 break
             print(f"the parent instance did not reach its script and is started again:\n{self.output[-1000:]}", file=sys.stderr)
 
-    def run(self, script, *options, environment):
+    def run(self, script, *options, environment, files, limit):
         with tempfile.TemporaryDirectory(prefix="nitro-parent-") as folder:
             path = f"{folder}/script"
             pathlib.Path(path).write_text(PRELUDE + script, encoding="ascii")
             done = subprocess.run([sys.executable, str(PARENT / "nitro_parent.py"), "--add", os.environ["NITRO_CLI"],
-                                   "--add", f"{ParentTest.folder}/image.eif:/root/image.eif", "--timeout", "240", *options, path],
+                                   *(word for file in files for word in ("--add", file)), "--timeout", str(limit), *options, path],
                                   stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", check=False,
                                   env={**os.environ, **dict(environment)})
         self.output = done.stdout
@@ -382,7 +383,8 @@ state after
         self.nothing_is_left(parent)
 
 
-def main():
+def require_parent():
+    """Skips where the machine cannot be."""
     if not (PARENT / "nitro_parent.py").exists():
         skip(f"{PARENT}/nitro_parent.py is not there: these tests need the parent machine (NITRO_PARENT names its folder)")
     needed("NITRO_CLI", "build the project first")
@@ -394,6 +396,10 @@ def main():
     missing += [folder for folder in ("/usr/share/seabios", "/usr/share/qemu") if not os.path.isdir(folder)]
     if why := not_installed(missing):
         skip(f"{why}: install libcbor0.8 libgnutls30 libpixman-1-0 libfdt1 libglib2.0-0 seabios qemu-system-data")
+
+
+def main():
+    require_parent()
     unittest.main(module="__main__")
 
 
