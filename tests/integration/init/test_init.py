@@ -39,9 +39,10 @@ def missing():
 def setUpModule():
     global FOLDER
     FOLDER = tempfile.mkdtemp(prefix="nitro-init-build-")
+    with open(f"{os.path.dirname(INIT_SOURCE)}/cflags", encoding="ascii") as file:
+        flags = file.read().split()
     for name, source in (("init", INIT_SOURCE), ("probe", f"{HERE}/probe.c")):
-        subprocess.run(["musl-gcc", "-std=c11", "-static", "-Os", "-Wall", "-Wextra", "-Werror", "-o", f"{FOLDER}/{name}",
-                        source], check=True)
+        subprocess.run(["musl-gcc", *flags, "-o", f"{FOLDER}/{name}", source], check=True)
 
 
 def tearDownModule():

@@ -26,6 +26,14 @@ if(SANITIZE)
 endif()
 
 run(${CMAKE_COMMAND} --install ${BUILD} --prefix ${prefix} --component development)
+# How we compile is not how others have to.
+file(GLOB_RECURSE texts ${prefix}/*.cmake ${prefix}/*.pc)
+foreach(text ${texts})
+  file(STRINGS ${text} leaked REGEX "-Wall|-fstack|FORTIFY|GLIBCXX_ASSERTIONS|-z,")
+  if(leaked)
+    message(FATAL_ERROR "${text} has ${leaked}")
+  endif()
+endforeach()
 run(${CMAKE_COMMAND} -S ${source} -B ${WORK}/build -D CMAKE_PREFIX_PATH=${prefix} -D CMAKE_CXX_COMPILER=${COMPILER}
   -D CMAKE_CXX_FLAGS=${flags})
 run(${CMAKE_COMMAND} --build ${WORK}/build)
