@@ -8,29 +8,45 @@
 namespace nitro::proc {
 namespace {
 
-/// A value inside an option's list: a comma is written twice (qemu(1)).
-std::string escaped(std::string_view value) {
-  std::string text;
-  for (const char c : value) {
-    text += c;
-    if (c == ',') text += c;
+/// An argument that is a list of options, "type,key=value,…". Every option has its key, as QEMU looks for one in a
+/// value that stands alone; a comma in a value is written twice (qemu(1)). So no value can end its option or begin
+/// another.
+class OptionList {
+ public:
+  /// `type`: what the list begins with, where it begins with a word of QEMU's own.
+  explicit OptionList(std::string_view type = {}) : text_(type) {}
+
+  OptionList& add(std::string_view key, std::string_view value) {
+    if (!text_.empty()) text_ += ',';
+    text_.append(key).append("=");
+    for (const char c : value) text_.append(c == ',' ? 2U : 1U, c);
+    return *this;
   }
-  return text;
-}
+  [[nodiscard]] const std::string& text() const { return text_; }
+
+ private:
+  std::string text_;
+};
 
 std::string machine_argument(const QemuSettings& settings) {
   switch (settings.machine) {
     case QemuMachine::kNitroEnclave:
-      return fmt::format("nitro-enclave,vsock=vsock,id={}", escaped(settings.enclave_id));
+      return OptionList("nitro-enclave").add("vsock", "vsock").add("id", settings.enclave_id).text();
     case QemuMachine::kVirt:
-      return "virt,memory-backend=memory,gic-version=max";
+      return OptionList("virt").add("memory-backend", "memory").add("gic-version", "max").text();
     case QemuMachine::kMicrovm:
       break;
   }
   // With ACPI neither the serial port's interrupts arrive nor is the vsock device found; without the timer and
   // interrupt controller of old the kernel does not get past the calibration of its clock under TCG. Option ROMs only
   // cost time.
-  return "microvm,acpi=off,memory-backend=memory,x-option-roms=off,isa-serial=on,rtc=on";
+  return OptionList("microvm")
+      .add("acpi", "off")
+      .add("memory-backend", "memory")
+      .add("x-option-roms", "off")
+      .add("isa-serial", "on")
+      .add("rtc", "on")
+      .text();
 }
 
 }  // namespace
@@ -41,7 +57,7 @@ std::vector<std::string> qemu_arguments(const QemuSettings& settings) {
   std::vector<std::string> arguments{settings.binary};
   const auto add = [&arguments](auto&&... more) { (arguments.emplace_back(more), ...); };
 
-  add("-name", escaped(settings.name));
+  add("-name", OptionList().add("guest", settings.name).text());
   // Nothing but what is asked for here, neither devices nor files of configuration.
   add("-nodefaults", "-no-user-config");
   for (const std::string& folder : settings.firmware_folders) add("-L", folder);
@@ -53,16 +69,19 @@ std::vector<std::string> qemu_arguments(const QemuSettings& settings) {
     add("-kernel", settings.image);
   } else {
     // The vsock device needs to see the guest's memory: a memfd that both processes map.
-    add("-object", fmt::format("memory-backend-memfd,id=memory,size={},share=on", memory));
+    add("-object",
+        OptionList("memory-backend-memfd").add("id", "memory").add("size", memory).add("share", "on").text());
     // Emulated interrupts may come late on a busy host, and the kernel's test of its timer then ends in a panic. Guests
     // of KVM leave the test out by themselves.
     const std::string_view emulated = settings.machine == QemuMachine::kMicrovm && !kvm ? " no_timer_check" : "";
     add("-kernel", settings.kernel, "-initrd", settings.ramdisk, "-append",
         fmt::format("{}{}", settings.command_line, emulated));
   }
-  add("-chardev", fmt::format("socket,id=vsock,fd={}", settings.vhost_user_fd));
+  add("-chardev", OptionList("socket").add("id", "vsock").add("fd", std::to_string(settings.vhost_user_fd)).text());
   // The nitro-enclave machine makes the device itself.
-  if (settings.machine != QemuMachine::kNitroEnclave) add("-device", "vhost-user-vsock-device,chardev=vsock");
+  if (settings.machine != QemuMachine::kNitroEnclave) {
+    add("-device", OptionList("vhost-user-vsock-device").add("chardev", "vsock").text());
+  }
   // The command lines of enclaves reboot through the keyboard controller ("reboot=k"), which these machines do not have
   // of themselves.
   if (settings.machine != QemuMachine::kVirt) add("-device", "i8042");

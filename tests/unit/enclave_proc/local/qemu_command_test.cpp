@@ -4,6 +4,10 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
 
 #include "enclave_proc/local/qemu_probe.h"
 #include "temp_folder.h"
@@ -34,7 +38,7 @@ TEST(QemuCommand, BootsKernelAndRamdisksOnAMicrovm) {
   EXPECT_EQ(qemu_arguments(settings()),
             (Arguments{"qemu-system-x86_64",
                        "-name",
-                       "hello",
+                       "guest=hello",
                        "-nodefaults",
                        "-no-user-config",
                        "-sandbox",
@@ -79,7 +83,7 @@ TEST(QemuCommand, BootsTheImageItselfOnTheNitroEnclaveMachine) {
   nitro.sandbox = false;
   EXPECT_EQ(qemu_arguments(nitro), (Arguments{"qemu-system-x86_64",
                                               "-name",
-                                              "hello",
+                                              "guest=hello",
                                               "-nodefaults",
                                               "-no-user-config",
                                               "-L",
@@ -118,7 +122,7 @@ TEST(QemuCommand, UsesKvmAndTheHostsProcessorWhenTold) {
   kvm.binary = "qemu-system-aarch64";
   EXPECT_EQ(qemu_arguments(kvm), (Arguments{"qemu-system-aarch64",
                                             "-name",
-                                            "hello",
+                                            "guest=hello",
                                             "-nodefaults",
                                             "-no-user-config",
                                             "-sandbox",
@@ -154,14 +158,61 @@ TEST(QemuCommand, UsesKvmAndTheHostsProcessorWhenTold) {
                                             "-no-reboot"}));
 }
 
-TEST(QemuCommand, WritesCommasInNamesTwice) {
-  QemuSettings odd = settings();
-  odd.name = "a,process=evil";
-  odd.enclave_id = "b,c";
-  odd.machine = QemuMachine::kNitroEnclave;
-  const auto arguments = qemu_arguments(odd);
-  EXPECT_EQ(arguments[2], "a,,process=evil");
-  EXPECT_EQ(std::count(arguments.begin(), arguments.end(), "nitro-enclave,vsock=vsock,id=b,,c"), 1);
+/// How QEMU reads a list of options (util/qemu-option.c): a comma ends a value unless it stands there twice, the first
+/// '=' ends a key, and a value without one is taken for a key of its own.
+std::vector<std::pair<std::string, std::string>> as_qemu_reads(std::string_view list) {
+  std::vector<std::pair<std::string, std::string>> options;
+  while (true) {
+    std::string option;
+    std::size_t i = 0;
+    for (; i < list.size() && (list[i] != ',' || list.substr(i, 2) == ",,"); ++i) {
+      option += list[i];
+      if (list[i] == ',') ++i;
+    }
+    const std::size_t equals = option.find('=');
+    options.emplace_back(option.substr(0, equals), equals == std::string::npos ? "" : option.substr(equals + 1));
+    if (i == list.size()) return options;
+    list.remove_prefix(i + 1);
+  }
+}
+
+TEST(QemuCommand, HandsEveryNameOnAsItIs) {
+  for (const std::string name : {"a=b",
+                                 "=",
+                                 "a,b",
+                                 ",",
+                                 ",,",
+                                 ",,,",
+                                 "a,process=evil",
+                                 "a,,process=evil",
+                                 "=,=",
+                                 "process=x",
+                                 "guest=y",
+                                 "debug-threads=on",
+                                 "%s%n",
+                                 "-display",
+                                 "--",
+                                 "help",
+                                 "?",
+                                 " with spaces ",
+                                 "two\nlines",
+                                 "\t",
+                                 "\"quoted\"",
+                                 "$(id)",
+                                 "\\,",
+                                 "größe",
+                                 "名前",
+                                 "id=vsock,fd=0"}) {
+    QemuSettings odd = settings();
+    odd.name = name;
+    odd.enclave_id = name;
+    odd.machine = QemuMachine::kNitroEnclave;
+    const Arguments arguments = qemu_arguments(odd);
+    using Options = std::vector<std::pair<std::string, std::string>>;
+    EXPECT_EQ(as_qemu_reads(arguments[2]), (Options{{"guest", name}}));
+    const auto machine = std::find(arguments.begin(), arguments.end(), "-M");
+    EXPECT_EQ(as_qemu_reads(machine[1]), (Options{{"nitro-enclave", ""}, {"vsock", "vsock"}, {"id", name}}));
+  }
 }
 
 TEST(QemuProbe, ReadsTheVersion) {
