@@ -13,6 +13,7 @@
 #include "enclave_proc/claim.h"
 #include "enclave_proc/enclave_id.h"
 #include "enclave_proc/local/local_machine.h"
+#include "enclave_proc/local/qemu_user.h"
 
 namespace nitro::proc {
 namespace {
@@ -94,7 +95,13 @@ class LocalEnclave final : public Machine {
     settings.enclave_id = id;
     settings.folder = sockets_folder_ + "/" + local_folder_name(id);
     settings.debug_mode = request_.debug_mode;
-    NITRO_TRY(settings.qemu, probe_qemu());
+    NITRO_TRY(settings.qemu,
+              probe_qemu([&resources](bool kvm) { return qemu_user(resources.slot_uid, kvm ? "/dev/kvm" : nullptr); }));
+    if (!settings.qemu.sandbox) events.on_remark("QEMU cannot filter its system calls, so it runs without a filter");
+    if (!settings.qemu.user && ::geteuid() == 0) {
+      events.on_remark(
+          "QEMU runs as root, without capabilities: it could not use KVM, or not be started, as another user");
+    }
     NITRO_TRY(machine_, LocalMachine::start(loop, settings,
                                             {.on_heartbeat = std::move(events.on_heartbeat),
                                              .on_end = [on_end = std::move(events.on_end)](ExitStatus status) {
@@ -115,6 +122,7 @@ class LocalEnclave final : public Machine {
     return {};
   }
 
+  [[nodiscard]] pid_t engine() const override { return machine_ ? machine_->pid() : -1; }
   [[nodiscard]] std::string last_words() const override { return machine_ ? machine_->last_words() : std::string(); }
 
  private:

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <sys/types.h>
+
 #include <chrono>
 #include <cstdint>
 #include <functional>
@@ -45,6 +47,8 @@ struct EnclaveResources {
 struct MachineEvents {
   std::function<void()> on_heartbeat;                     ///< the enclave has booted
   std::function<void(const std::string& reason)> on_end;  ///< it has ended by itself: exit, crash, or it never booted
+  /// What a reader of the log may want to know of how it runs; any number, during start() only.
+  std::function<void(const std::string& remark)> on_remark = [](const std::string&) {};
 };
 
 /// The engine under one enclave. Driven by the enclave process in this order: start(), events, stop(); the destructor
@@ -64,6 +68,8 @@ class Machine {
   [[nodiscard]] virtual std::chrono::milliseconds boot_timeout() const = 0;
   /// Ends the enclave and gives everything back; no event follows. Does nothing when it has been called before.
   virtual Result<void> stop() = 0;
+  /// The child that the enclave runs in and that stop() kills; -1 when there is none.
+  [[nodiscard]] virtual pid_t engine() const { return -1; }
   /// What the enclave, or the engine, last said; for the message about an enclave that ended by itself. May be empty.
   [[nodiscard]] virtual std::string last_words() const { return {}; }
 };

@@ -3,6 +3,7 @@
 
 #include <sys/epoll.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <utility>
@@ -59,12 +60,21 @@ Result<void> LocalMachine::start_qemu(const LocalMachineSettings& settings, Fd v
   command.enclave_id = settings.enclave_id;
 
   std::vector<int> inherited{vhost_user_socket.get()};
-  Fd kernel;
+  Fd kernel;  // or the whole image
   Fd ramdisk;
   if (settings.qemu.nitro_enclave_machine) {
     command.machine = QemuMachine::kNitroEnclave;
-    command.image = inherited_path(settings.image.fd);
-    inherited.push_back(settings.image.fd);
+    // QEMU opens the file by its name, and the name leads to a file that its user may not be allowed to read.
+    int image = settings.image.fd;
+    struct stat status {};
+    if (settings.qemu.user && (::fstat(image, &status) != 0 || (status.st_mode & S_IROTH) == 0)) {
+      NITRO_TRY(const std::uint64_t size, file_size(image));
+      const BootSections::Range whole{.offset = 0, .size = size};
+      NITRO_TRY(kernel, copy_to_memory(image, std::span(&whole, 1), "content"));
+      image = kernel.get();
+    }
+    command.image = inherited_path(image);
+    inherited.push_back(image);
   } else {
 #if defined(__aarch64__)
     command.machine = QemuMachine::kVirt;
@@ -83,7 +93,8 @@ Result<void> LocalMachine::start_qemu(const LocalMachineSettings& settings, Fd v
   Qemu::Events events;
   if (console_) events.on_output = [this](std::span<const std::byte> bytes) { console_->append(bytes); };
   events.on_exit = [this](ExitStatus status) { on_exit(status); };
-  NITRO_TRY(qemu_, Qemu::start(loop_, qemu_arguments(command), std::move(inherited), std::move(events)));
+  NITRO_TRY(qemu_,
+            Qemu::start(loop_, qemu_arguments(command), std::move(inherited), std::move(events), settings.qemu.user));
   return {};
 }
 

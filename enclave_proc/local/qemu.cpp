@@ -65,7 +65,7 @@ std::string inherited_path(int fd) {
 }
 
 Result<std::unique_ptr<Qemu>> Qemu::start(EventLoop& loop, std::vector<std::string> arguments,
-                                          std::vector<int> inherited_fds, Events events) {
+                                          std::vector<int> inherited_fds, Events events, std::optional<UserIds> user) {
   NITRO_TRY(auto output, make_pipe());
   NITRO_TRY(auto errors, make_pipe());
   NITRO_CHECK(set_nonblocking(output.first.get(), true));
@@ -77,6 +77,8 @@ Result<std::unique_ptr<Qemu>> Qemu::start(EventLoop& loop, std::vector<std::stri
   options.stdout_fd = output.second.get();
   options.stderr_fd = errors.second.get();
   options.new_session = true;
+  options.user = std::move(user);
+  options.drop_capabilities = true;
   options.parent_death_signal = SIGKILL;
   // The constructor is private, so make_unique cannot reach it.
   std::unique_ptr<Qemu> qemu(new Qemu(std::move(events)));

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -12,6 +13,7 @@
 #include "nitro/child.h"
 #include "nitro/event_loop.h"
 #include "nitro/fd.h"
+#include "nitro/privileges.h"
 #include "nitro/result.h"
 
 namespace nitro::proc {
@@ -45,8 +47,10 @@ class Qemu {
   };
 
   /// `inherited_fds` are the ones that the arguments name. Errors: kProcessSpawn, kEpoll.
+  /// `user`: who it runs as instead of this process's user. It has no capabilities and gets none in any case.
   static Result<std::unique_ptr<Qemu>> start(EventLoop& loop, std::vector<std::string> arguments,
-                                             std::vector<int> inherited_fds, Events events);
+                                             std::vector<int> inherited_fds, Events events,
+                                             std::optional<UserIds> user = {});
   Qemu(const Qemu&) = delete;
   Qemu& operator=(const Qemu&) = delete;
   /// Kills QEMU if it still runs; on_exit is not called.

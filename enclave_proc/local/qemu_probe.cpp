@@ -42,12 +42,14 @@ struct Run {
   Fd output;
 };
 
-Result<Run> start(std::vector<std::string> arguments) {
+Result<Run> start(std::vector<std::string> arguments, const std::optional<UserIds>& user) {
   NITRO_TRY(auto pipe, make_pipe());
   ChildOptions options;
   options.arguments = std::move(arguments);
   options.stdout_fd = pipe.second.get();
   options.stderr_fd = pipe.second.get();
+  options.user = user;
+  options.drop_capabilities = true;
   NITRO_TRY(Child child, Child::spawn(options));
   return Run{std::move(child), std::move(pipe.first)};
 }
@@ -166,7 +168,7 @@ bool lists_machine(std::string_view help, std::string_view machine) {
   return false;
 }
 
-Result<QemuProbe> probe_qemu() {
+Result<QemuProbe> probe_qemu(const UserChoice& choose_user) {
   QemuProbe probe;
   probe.binary = kDefaultBinary;
   // Read once, before any thread is started.
@@ -183,11 +185,18 @@ Result<QemuProbe> probe_qemu() {
   };
   // Side by side: each takes longer to load than to run. That the sandbox can be used shows on the way: a QEMU without
   // it fails.
-  auto version_run = start({probe.binary, "--version"});
-  if (!version_run) return missing(std::move(version_run).error());
-  auto machines_run = start({probe.binary, "-sandbox", "on", "-machine", "help"});
-  if (!machines_run) return missing(std::move(machines_run).error());
   probe.kvm = kvm_usable();
+  if (choose_user) probe.user = choose_user(probe.kvm);
+  auto version_run = start({probe.binary, "--version"}, probe.user);
+  // CAP_SETUID is missing, or the number does not exist in this user namespace (setresuid(2)).
+  const int refused = version_run ? 0 : version_run.error().system_errno();
+  if (probe.user && (refused == EPERM || refused == EINVAL)) {
+    probe.user.reset();
+    version_run = start({probe.binary, "--version"}, probe.user);
+  }
+  if (!version_run) return missing(std::move(version_run).error());
+  auto machines_run = start({probe.binary, "-sandbox", "on", "-machine", "help"}, probe.user);
+  if (!machines_run) return missing(std::move(machines_run).error());
 
   NITRO_TRY(const auto version_text, finish(std::move(*version_run)));
   const auto version = version_text ? parse_qemu_version(*version_text) : std::nullopt;
@@ -198,7 +207,7 @@ Result<QemuProbe> probe_qemu() {
   NITRO_TRY(auto machines, finish(std::move(*machines_run)));
   probe.sandbox = machines.has_value();
   if (!machines) {
-    NITRO_TRY(Run again, start({probe.binary, "-machine", "help"}));
+    NITRO_TRY(Run again, start({probe.binary, "-machine", "help"}, probe.user));
     NITRO_TRY(machines, finish(std::move(again)));
   }
   probe.nitro_enclave_machine = machines && lists_machine(*machines, "nitro-enclave");

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "nitro/fd.h"
+#include "nitro/privileges.h"
 
 namespace nitro {
 
@@ -30,6 +31,8 @@ struct ChildOptions {
   int stderr_fd = -1;                  ///< -1: /dev/null; equal to stdout_fd is allowed
   std::vector<int> inherited_fds;      ///< kept open under the same numbers; each at least 3
   bool new_session = false;            ///< setsid: keys typed at our terminal do not reach it
+  std::optional<UserIds> user{};       ///< who it runs as; only root can choose
+  bool drop_capabilities = false;      ///< it has none and never gets one, whatever it executes
   int parent_death_signal = 0;         ///< sent to the child when the thread that started it ends (prctl(2)); 0: none
 };
 

@@ -32,11 +32,6 @@ ExitStatus from_wait_status(int status) {
     [[maybe_unused]] const ssize_t ignored = ::write(report_fd, &error, sizeof error);
     ::_exit(127);
   };
-  if (options.parent_death_signal != 0) {
-    if (::prctl(PR_SET_PDEATHSIG, options.parent_death_signal) != 0) give_up();
-    // The parent may have ended before the request was in place.
-    if (::getppid() != parent) ::_exit(127);
-  }
   if (options.new_session) ::setsid();
   // Copies above the standard numbers first, so that a source numbered 0, 1 or 2 is not overwritten before its turn.
   int sources[3] = {options.stdin_fd, options.stdout_fd, options.stderr_fd};
@@ -49,6 +44,18 @@ ExitStatus from_wait_status(int status) {
   }
   for (const int fd : options.inherited_fds) {
     if (::fcntl(fd, F_SETFD, 0) != 0) give_up();
+  }
+  if (options.user) {
+    if ((errno = become_user(*options.user)) != 0) give_up();
+  }
+  if (options.drop_capabilities) {
+    if ((errno = drop_capabilities()) != 0) give_up();
+  }
+  // Not before: the kernel forgets the request when the user changes (prctl(2), PR_SET_PDEATHSIG).
+  if (options.parent_death_signal != 0) {
+    if (::prctl(PR_SET_PDEATHSIG, options.parent_death_signal) != 0) give_up();
+    // The parent may have ended before the request was in place.
+    if (::getppid() != parent) ::_exit(127);
   }
   struct sigaction by_default {};
   by_default.sa_handler = SIG_DFL;
