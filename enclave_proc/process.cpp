@@ -26,11 +26,13 @@
 #include "enclave_proc/description.h"
 #include "enclave_proc/enclave_id.h"
 #include "enclave_proc/protocol.h"
+#include "enclave_proc/sandbox/sandbox.h"
 #include "nitro/bytes.h"
 #include "nitro/directories.h"
 #include "nitro/eif/metadata.h"
 #include "nitro/error_report.h"
 #include "nitro/log.h"
+#include "nitro/privileges.h"
 #include "nitro/unix_socket.h"
 
 namespace nitro::proc {
@@ -64,6 +66,8 @@ class ImageDescriber {
  private:
   ImageDescriber(eif::Reader reader, Fd done)
       : done_(std::move(done)), thread_([this, image = std::move(reader)] {
+          // Those of the other thread are needed to start the machine; reading a foreign image needs none.
+          [[maybe_unused]] const int ignored_error = drop_capabilities();
           result_.emplace(image.describe());
           const std::uint64_t one = 1;
           [[maybe_unused]] const ssize_t ignored = ::write(done_.get(), &one, sizeof one);
@@ -113,9 +117,10 @@ class EnclaveProcess {
     NITRO_TRY(machine_, make_machine(request_, folder_));
     NITRO_TRY(describer_, ImageDescriber::start(machine_->image_fd(), request_.eif_path));
     tell(StdErrMessage{"Start allocating memory...\n"});
-    NITRO_TRY(auto resources,
-              machine_->start(*loop_, {.on_heartbeat = [this] { on_heartbeat(); },
-                                       .on_end = [this](const std::string& reason) { on_end(reason); }}));
+    MachineEvents events{.on_heartbeat = [this] { on_heartbeat(); },
+                         .on_end = [this](const std::string& reason) { on_end(reason); },
+                         .on_remark = [this](const std::string& remark) { on_remark(remark); }};
+    NITRO_TRY(auto resources, machine_->start(*loop_, std::move(events)));
     enclave_ = {.name = request_.enclave_name,
                 .id = enclave_id(resources.slot_uid),
                 .process = ::getpid(),
@@ -133,8 +138,13 @@ class EnclaveProcess {
     NITRO_TRY(boot_timer_, loop_->watch_timer(timeout, [this, timeout] {
       end_boot(fmt::format("the enclave did not tell within {} s that it has booted", timeout.count() / 1000));
     }));
+    // Before any event of the running enclave is looked at.
+    enter_sandbox({.folders = {folder_, logs_folder_}, .engine = machine_->engine()},
+                  [this](const std::string& missing) { SPDLOG_LOGGER_WARN(&*log_, "{}", missing); });
     return {};
   }
+
+  void on_remark(const std::string& remark) { SPDLOG_LOGGER_CALL(&*log_, spdlog::level::debug, "{}", remark); }
 
   void on_heartbeat() {
     SPDLOG_LOGGER_INFO(&*log_, "the enclave has booted");

@@ -43,13 +43,17 @@ Result<UnixListener> listen_unix(const std::string& path, unsigned mode) {
   UnixListener listener;
   listener.fd = Fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
   if (!listener.fd) return fail_errno(ErrorCode::kSocket, "creating a socket");
-  if (::bind(listener.fd.get(), generic(address), sizeof address) != 0) {
-    return fail_errno(ErrorCode::kSocket, fmt::format("naming the socket {}", quote(path)));
-  }
-  listener.path = SocketPath(path);
-  if (::chmod(path.c_str(), mode) != 0) {
+  // The file gets the mode of the socket, less the umask (unix(7)): there is no moment in which it has another, and no
+  // file is changed by its name.
+  if (::fchmod(listener.fd.get(), mode) != 0) {
     return fail_errno(ErrorCode::kFilePermissions, fmt::format("setting the permissions of {}", quote(path)));
   }
+  const mode_t umask_before = ::umask(0);
+  const int bound = ::bind(listener.fd.get(), generic(address), sizeof address);
+  const int bind_error = errno;
+  ::umask(umask_before);
+  if (bound != 0) return fail_errno(ErrorCode::kSocket, fmt::format("naming the socket {}", quote(path)), bind_error);
+  listener.path = SocketPath(path);
   if (::listen(listener.fd.get(), SOMAXCONN) != 0) {
     return fail_errno(ErrorCode::kSocket, fmt::format("listening on {}", quote(path)));
   }
