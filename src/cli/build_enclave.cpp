@@ -268,7 +268,9 @@ void add_build_enclave(CLI::App& application, Chosen& chosen) {
   command->add_option("--arch", options->architecture, "x86_64 or aarch64; default: this machine's")
       ->check(CLI::IsMember({"x86_64", "aarch64"}));
   command->callback([&chosen, options] {
-    chosen = {"Build Enclave", [options](Context&) { return build_enclave(*options); }};
+    chosen = {.action = "Build Enclave",
+              .run = [options](Context&) { return build_enclave(*options); },
+              .holds_secrets = true};
   });
 }
 

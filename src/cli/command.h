@@ -22,6 +22,7 @@ struct Context {
 struct Chosen {
   std::string action;  ///< how messages call it, e.g. "Run Enclave"
   std::function<Result<void>(Context&)> run;
+  bool holds_secrets = false;  ///< private keys, passwords of registries, credentials of AWS
 };
 
 void add_run_enclave(CLI::App& application, Chosen& chosen);

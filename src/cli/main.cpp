@@ -10,6 +10,7 @@
 #include "nitro/directories.h"
 #include "nitro/error_report.h"
 #include "nitro/fd.h"
+#include "nitro/privileges.h"
 #include "nitro/version.h"
 #include "src/arguments/arguments.h"
 #include "src/cli/command.h"
@@ -70,6 +71,9 @@ int run(int argc, char** argv) {
   } catch (const CLI::ParseError& error) {
     return application.exit(error) == 0 ? 0 : kUsageStatus;
   }
+  // Before any is read. Not for the other commands: run-enclave becomes the enclave process, which has no secret and
+  // which its user may want to look into.
+  if (chosen.holds_secrets) forbid_memory_dumps();
   auto context = make_context();
   if (!context) {
     Context without_log;

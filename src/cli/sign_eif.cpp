@@ -40,7 +40,9 @@ void add_sign_eif(CLI::App& application, Chosen& chosen) {
                                   "Local path to developer's elliptic curve private key, or ARN of a key in AWS KMS");
   certificate->needs(key);
   key->needs(certificate);
-  command->callback([&chosen, options] { chosen = {"Sign EIF", [options](Context&) { return sign_eif(*options); }}; });
+  command->callback([&chosen, options] {
+    chosen = {.action = "Sign EIF", .run = [options](Context&) { return sign_eif(*options); }, .holds_secrets = true};
+  });
 }
 
 }  // namespace nitro::cli
