@@ -3,7 +3,7 @@
 
 #include <limits>
 
-#include "eif/cbor_stream.h"
+#include "nitro/cbor.h"
 
 namespace nitro::eif {
 namespace {

@@ -177,9 +177,4 @@ std::string json_text(const nlohmann::ordered_json& json, unsigned indent) {
   return out;
 }
 
-nlohmann::ordered_json with_sorted_keys(const nlohmann::ordered_json& json) {
-  // basic_json keeps its objects in a std::map, whose order of strings is the order of their bytes.
-  return nlohmann::ordered_json(nlohmann::json(json));
-}
-
 }  // namespace nitro::eif

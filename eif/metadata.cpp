@@ -13,6 +13,7 @@
 
 #include "nitro/bytes.h"
 #include "nitro/fd.h"
+#include "nitro/json.h"
 #include "nitro/text.h"
 
 namespace nitro::eif {
@@ -130,8 +131,8 @@ Result<Metadata> parse_metadata(std::string_view text) {
   NITRO_TRY(metadata.build.build_tool_version, text_of(*build, kBuildToolVersion));
   NITRO_TRY(metadata.build.operating_system, text_of(*build, kOperatingSystem));
   NITRO_TRY(metadata.build.kernel_version, text_of(*build, kKernelVersion));
-  metadata.docker_info = value_of(json, kDockerInfo);
-  metadata.custom = value_of(json, kCustomMetadata);
+  metadata.docker_info = with_sorted_keys(value_of(json, kDockerInfo));
+  metadata.custom = with_sorted_keys(value_of(json, kCustomMetadata));
   return metadata;
 }
 
@@ -164,7 +165,7 @@ Result<nlohmann::ordered_json> read_custom_metadata(const std::string& path) {
   text.resize(*size);
   auto json = parse_json(text, ErrorCode::kSerde);
   if (!json) return fail_within(step, std::move(json).error());
-  return json;
+  return with_sorted_keys(*json);
 }
 
 Result<KernelIdentity> read_kernel_identity(const std::string& config_path) {

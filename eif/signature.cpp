@@ -7,10 +7,10 @@
 
 #include <memory>
 
-#include "eif/cbor_stream.h"
 #include "eif/cose.h"
 #include "eif/digest.h"
 #include "nitro/bytes.h"
+#include "nitro/cbor.h"
 
 namespace nitro::eif {
 namespace {

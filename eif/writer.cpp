@@ -9,6 +9,7 @@
 #include "eif/section_writer.h"
 #include "nitro/bytes.h"
 #include "nitro/fd.h"
+#include "nitro/json.h"
 
 namespace nitro::eif {
 

@@ -11,12 +11,12 @@
 #include <array>
 #include <cerrno>
 #include <memory>
-#include <nlohmann/json.hpp>
 
 #include "enclave_proc/enclave_id.h"
 #include "enclave_proc/local/hybrid_socket.h"
 #include "nitro/bytes.h"
 #include "nitro/event_loop.h"
+#include "nitro/json.h"
 #include "nitro/unix_socket.h"
 
 namespace nitro::proc {
@@ -199,8 +199,8 @@ Result<std::vector<std::string>> enclave_names(const std::vector<std::string>& f
   NITRO_TRY(const auto answers, ask_all(std::move(connections), request, true, kAnswerTimeout));
   std::vector<std::string> names;
   for (const Answer& answer : answers) {
-    const auto json = nlohmann::json::parse(answer.standard_output, nullptr, false);
-    if (json.is_string()) names.push_back(json.get<std::string>());
+    const auto json = parse_json(answer.standard_output, ErrorCode::kSerde);
+    if (json && json->is_string()) names.push_back(json->get<std::string>());
   }
   return names;
 }
@@ -211,8 +211,8 @@ Result<std::string> id_of(const std::string& name, const std::vector<std::string
   NITRO_TRY(const auto answers, ask_all(std::move(connections), request, true, kAnswerTimeout));
   std::vector<std::string> ids;
   for (const Answer& answer : answers) {
-    const auto json = nlohmann::json::parse(answer.standard_output, nullptr, false);
-    if (json.is_string()) ids.push_back(json.get<std::string>());
+    const auto json = parse_json(answer.standard_output, ErrorCode::kSerde);
+    if (json && json->is_string()) ids.push_back(json->get<std::string>());
   }
   if (ids.size() == 1) return ids.front();
   const std::string_view how_many = ids.empty() ? "no enclave has" : "more than one enclave has";

@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "enclave_proc/protocol.h"
 
-#include <cbor.h>
 #include <fmt/format.h>
 
 #include <array>
 #include <limits>
+#include <optional>
+#include <utility>
 
 #include "nitro/bytes.h"
+#include "nitro/cbor.h"
 
 namespace nitro::proc {
 namespace {
@@ -26,91 +28,15 @@ constexpr std::array<std::string_view, 10> kCommandNames = {
     "NotPermitted",
 };
 
-/// A CBOR head is at most nine bytes long (RFC 8949, section 3).
-template <class Value, class EncodeFunction>
-void append_head(std::string& out, EncodeFunction encode_function, Value value) {
-  std::array<unsigned char, 9> head{};
-  const std::size_t size = encode_function(value, head.data(), head.size());
-  for (std::size_t i = 0; i < size; ++i) out += static_cast<char>(head[i]);
+std::string framed(CborOutput cbor) {
+  const auto message = std::move(cbor).take();
+  return encode_number(message.size()).append(as_text(message));
 }
 
-void append_text(std::string& out, std::string_view text) {
-  append_head(out, cbor_encode_string_start, text.size());
-  out += text;
-}
-
-std::string framed(const std::string& cbor) {
-  return encode_number(cbor.size()) + cbor;
-}
-
-/// One CBOR item head with its value, as the stream decoder of libcbor reports it. Strings point into the message.
-struct Token {
-  enum class Kind { kNone, kText, kMap, kBool, kUnsigned, kNegative, kOther } kind = Kind::kNone;
-  std::string_view text;
-  std::uint64_t number = 0;
-};
-
-/// Reads tokens one after the other. The messages of this protocol are flat, so that no tree of items is built, and
-/// nothing that a length inside the message claims is ever allocated.
-class TokenReader {
- public:
-  explicit TokenReader(std::span<const std::byte> message) : rest_(message) {}
-
-  [[nodiscard]] bool at_end() const { return rest_.empty(); }
-
-  Token next() {
-    Token token;
-    if (rest_.empty()) return token;
-    // libcbor reads unsigned char, which may alias std::byte.
-    const cbor_decoder_result result =
-        cbor_stream_decode(reinterpret_cast<cbor_data>(rest_.data()), rest_.size(), &callbacks(), &token);
-    if (result.status != CBOR_DECODER_FINISHED) return {};
-    rest_ = rest_.subspan(result.read);
-    return token;
-  }
-
- private:
-  static const cbor_callbacks& callbacks() {
-    static const cbor_callbacks instance = [] {
-      cbor_callbacks made = cbor_empty_callbacks;
-      made.string = [](void* context, cbor_data data, std::size_t size) {
-        *static_cast<Token*>(context) = {
-            .kind = Token::Kind::kText, .text = {reinterpret_cast<const char*>(data), size}, .number = 0};
-      };
-      made.map_start = [](void* context, std::size_t pairs) { set(context, Token::Kind::kMap, pairs); };
-      made.boolean = [](void* context, bool value) { set(context, Token::Kind::kBool, value ? 1 : 0); };
-      made.uint8 = [](void* context, std::uint8_t value) { set(context, Token::Kind::kUnsigned, value); };
-      made.uint16 = [](void* context, std::uint16_t value) { set(context, Token::Kind::kUnsigned, value); };
-      made.uint32 = [](void* context, std::uint32_t value) { set(context, Token::Kind::kUnsigned, value); };
-      made.uint64 = [](void* context, std::uint64_t value) { set(context, Token::Kind::kUnsigned, value); };
-      made.negint8 = [](void* context, std::uint8_t value) { set(context, Token::Kind::kNegative, value); };
-      made.negint16 = [](void* context, std::uint16_t value) { set(context, Token::Kind::kNegative, value); };
-      made.negint32 = [](void* context, std::uint32_t value) { set(context, Token::Kind::kNegative, value); };
-      made.negint64 = [](void* context, std::uint64_t value) { set(context, Token::Kind::kNegative, value); };
-      return made;
-    }();
-    return instance;
-  }
-  static void set(void* context, Token::Kind kind, std::uint64_t number) {
-    *static_cast<Token*>(context) = {.kind = kind, .text = {}, .number = number};
-  }
-
-  std::span<const std::byte> rest_;
-};
-
-/// {key: value}: how the protocol writes both arguments and replies.
-struct Pair {
-  std::string_view key;
-  Token value;
-};
-
-std::optional<Pair> decode_pair(std::span<const std::byte> message) {
-  TokenReader tokens(message);
-  if (const Token map = tokens.next(); map.kind != Token::Kind::kMap || map.number != 1) return std::nullopt;
-  const Token key = tokens.next();
-  const Token value = tokens.next();
-  if (key.kind != Token::Kind::kText || !tokens.at_end()) return std::nullopt;
-  return Pair{.key = key.text, .value = value};
+/// How the protocol writes both arguments and replies: {key: value}. The key; `input` then stands before the value.
+std::optional<std::string_view> key_of_pair(CborInput& input) {
+  if (input.map() != 1U) return std::nullopt;
+  return input.text();
 }
 
 }  // namespace
@@ -130,9 +56,9 @@ std::string encode(Command command) {
 }
 
 std::string encode_name(std::string_view name) {
-  std::string cbor;
-  append_text(cbor, name);
-  return framed(cbor);
+  CborOutput cbor;
+  cbor.text(name);
+  return framed(std::move(cbor));
 }
 
 std::string encode_request(Command command, std::string_view arguments) {
@@ -141,33 +67,22 @@ std::string encode_request(Command command, std::string_view arguments) {
 }
 
 std::string encode_describe_arguments(bool with_metadata) {
-  std::string cbor;
-  append_head(cbor, cbor_encode_map_start, std::size_t{1});
-  append_text(cbor, "metadata");
-  append_head(cbor, cbor_encode_bool, with_metadata);
-  return framed(cbor);
+  CborOutput cbor;
+  cbor.map(1).text("metadata").boolean(with_metadata);
+  return framed(std::move(cbor));
 }
 
 std::string encode(const Reply& reply) {
-  std::string cbor;
-  append_head(cbor, cbor_encode_map_start, std::size_t{1});
+  CborOutput cbor;
+  cbor.map(1);
   if (const auto* out = std::get_if<StdOutMessage>(&reply)) {
-    append_text(cbor, "StdOutMessage");
-    append_text(cbor, out->text);
+    cbor.text("StdOutMessage").text(out->text);
   } else if (const auto* err = std::get_if<StdErrMessage>(&reply)) {
-    append_text(cbor, "StdErrMessage");
-    append_text(cbor, err->text);
+    cbor.text("StdErrMessage").text(err->text);
   } else {
-    const std::int64_t status = std::get<StatusReply>(reply).status;
-    append_text(cbor, "Status");
-    // A negative integer n is sent as -1 - n (RFC 8949, section 3.1).
-    if (status >= 0) {
-      append_head(cbor, cbor_encode_uint, static_cast<std::uint64_t>(status));
-    } else {
-      append_head(cbor, cbor_encode_negint, static_cast<std::uint64_t>(-1 - status));
-    }
+    cbor.text("Status").integer(std::get<StatusReply>(reply).status);
   }
-  return framed(cbor);
+  return framed(std::move(cbor));
 }
 
 Result<Command> decode_command(std::span<const std::byte> message) {
@@ -179,34 +94,38 @@ Result<Command> decode_command(std::span<const std::byte> message) {
 }
 
 Result<std::string> decode_name(std::span<const std::byte> message) {
-  TokenReader tokens(message);
-  const Token token = tokens.next();
-  if (token.kind != Token::Kind::kText || !tokens.at_end()) {
-    return fail(ErrorCode::kInvalidCommand, "the message is not a CBOR text string");
-  }
-  return std::string(token.text);
+  CborInput input(message);
+  const auto name = input.text();
+  if (!name || !input.at_end()) return fail(ErrorCode::kInvalidCommand, "the message is not a CBOR text string");
+  return std::string(*name);
 }
 
 Result<bool> decode_describe_arguments(std::span<const std::byte> message) {
-  const auto pair = decode_pair(message);
-  if (!pair || pair->key != "metadata" || pair->value.kind != Token::Kind::kBool) {
+  CborInput input(message);
+  const auto key = key_of_pair(input);
+  const auto with_metadata = input.boolean();
+  if (key != "metadata" || !with_metadata || !input.at_end()) {
     return fail(ErrorCode::kInvalidCommand,
                 "the arguments of a description request are not {\"metadata\": true or false}");
   }
-  return pair->value.number != 0;
+  return *with_metadata;
 }
 
 Result<Reply> decode_reply(std::span<const std::byte> message) {
-  const auto pair = decode_pair(message);
-  if (pair && pair->value.kind == Token::Kind::kText) {
-    if (pair->key == "StdOutMessage") return Reply(StdOutMessage{std::string(pair->value.text)});
-    if (pair->key == "StdErrMessage") return Reply(StdErrMessage{std::string(pair->value.text)});
-  }
-  constexpr std::uint64_t kMax = std::numeric_limits<std::int32_t>::max();
-  if (pair && pair->key == "Status" && pair->value.number <= kMax) {
-    const auto magnitude = static_cast<std::int32_t>(pair->value.number);
-    if (pair->value.kind == Token::Kind::kUnsigned) return Reply(StatusReply{magnitude});
-    if (pair->value.kind == Token::Kind::kNegative) return Reply(StatusReply{-1 - magnitude});
+  CborInput input(message);
+  const auto key = key_of_pair(input);
+  if (key == "StdOutMessage" || key == "StdErrMessage") {
+    const auto text = input.text();
+    if (text && input.at_end()) {
+      return key == "StdOutMessage" ? Reply(StdOutMessage{std::string(*text)})
+                                    : Reply(StdErrMessage{std::string(*text)});
+    }
+  } else if (key == "Status") {
+    const auto status = input.integer();
+    using Limits = std::numeric_limits<std::int32_t>;
+    if (status && *status >= Limits::min() && *status <= Limits::max() && input.at_end()) {
+      return Reply(StatusReply{static_cast<std::int32_t>(*status)});
+    }
   }
   return fail(ErrorCode::kSerde, "the enclave process sent a reply that is none of the protocol's");
 }

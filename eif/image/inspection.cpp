@@ -5,6 +5,8 @@
 #include <array>
 #include <string_view>
 
+#include "nitro/json.h"
+
 namespace nitro::image {
 
 namespace {
@@ -96,25 +98,15 @@ Json from_engine(const Json& inspection) {
   return description;
 }
 
-Json sorted(const Json& json) {
-  if (!json.is_object()) return json;
-  std::vector<std::string> keys;
-  for (const auto& [key, value] : json.items()) keys.push_back(key);
-  std::sort(keys.begin(), keys.end());
-  Json result = Json::object();
-  for (const auto& key : keys) result[key] = sorted(json[key]);
-  return result;
-}
-
 }  // namespace
 
 Json describe_image(const Image& image, Describer describer) {
   const auto& inspection = image.source().inspection;
   const bool ask_engine = describer == Describer::kEngine && inspection.is_object();
-  if (ask_engine) return sorted(from_engine(inspection));
+  if (ask_engine) return with_sorted_keys(from_engine(inspection));
   // Names are given by those who store an image; the image itself has none.
   const auto tags = describer == Describer::kEngine ? image.source().repository_tags : std::vector<std::string>();
-  return sorted(from_image(image, tags));
+  return with_sorted_keys(from_image(image, tags));
 }
 
 }  // namespace nitro::image

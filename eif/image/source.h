@@ -9,6 +9,7 @@
 
 #include "eif/image/extent.h"
 #include "eif/image/reference.h"
+#include "nitro/json.h"
 #include "nitro/result.h"
 
 namespace nitro::image {
@@ -32,10 +33,8 @@ struct ImageSource {
   nlohmann::ordered_json inspection;
 };
 
-/// Most bytes of a manifest, an index or a configuration (the registries' own limit), and most levels of nesting in
-/// them.
+/// Most bytes of a manifest, an index or a configuration (the registries' own limit).
 inline constexpr std::size_t kMaxDocumentBytes = std::size_t{4} << 20;
-inline constexpr std::size_t kMaxDocumentDepth = 64;
 
 /// What every transport needs to know.
 struct SourceOptions {
@@ -53,15 +52,9 @@ Result<ImageSource> read_docker_archive(Extent archive, const std::string& wante
 Result<ImageSource> open_oci_folder(const Reference& reference, const SourceOptions& options);
 Result<ImageSource> open_oci_archive(const Reference& reference, const SourceOptions& options);
 
-/// Parses a document of an image; `what` names it in messages. Errors: kEifBuilding.
+/// Parses a document of an image (nitro/json.h); `what` names it in messages. Errors: kEifBuilding.
 Result<nlohmann::ordered_json> parse_document(std::string_view text, std::string_view what);
 /// Reads a document from a blob. `digest` is verified unless empty. Errors: also those of reading.
 Result<nlohmann::ordered_json> read_document(const Extent& blob, std::string_view digest, std::string_view what);
-/// The value at `key`; nullptr when `json` is no object, or the value is missing or null.
-[[nodiscard]] const nlohmann::ordered_json* value_at(const nlohmann::ordered_json& json, std::string_view key);
-/// The array at `key`; nullptr when there is none.
-[[nodiscard]] const nlohmann::ordered_json* array_at(const nlohmann::ordered_json& json, std::string_view key);
-/// The string at `key` of the object `json`, or empty.
-[[nodiscard]] std::string text_at(const nlohmann::ordered_json& json, std::string_view key);
 
 }  // namespace nitro::image

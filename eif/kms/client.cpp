@@ -8,6 +8,7 @@
 #include "eif/kms/credential_chain.h"
 #include "eif/kms/service.h"
 #include "nitro/bytes.h"
+#include "nitro/json.h"
 
 namespace nitro::kms {
 
@@ -16,15 +17,11 @@ namespace {
 // Credentials that end sooner are not worth a request.
 constexpr std::time_t kLastSeconds = 30;
 
-std::string text_at(const nlohmann::json& document, const char* key) {
-  const auto found = document.is_object() ? document.find(key) : document.end();
-  return found != document.end() && found->is_string() ? found->get<std::string>() : std::string();
-}
-
 Refusal refusal_in(const std::string& body) {
-  const auto document = nlohmann::json::parse(body, nullptr, false);
-  Refusal refusal{text_at(document, "__type"), text_at(document, "message")};
-  if (refusal.message.empty()) refusal.message = text_at(document, "Message");
+  const auto document = parse_json(body, ErrorCode::kSigning);
+  if (!document) return {};
+  Refusal refusal{text_at(*document, "__type"), text_at(*document, "message")};
+  if (refusal.message.empty()) refusal.message = text_at(*document, "Message");
   // "com.amazonaws.kms#NotFoundException"
   refusal.type.erase(0, refusal.type.find('#') + 1);
   return refusal;
@@ -32,7 +29,7 @@ Refusal refusal_in(const std::string& body) {
 
 }  // namespace
 
-Result<nlohmann::json> Client::call(const char* action, nlohmann::json parameters) {
+Result<nlohmann::ordered_json> Client::call(const char* action, nlohmann::json parameters) {
   if (!credentials_ || (credentials_->expires && *credentials_->expires < surroundings_.now() + kLastSeconds)) {
     NITRO_TRY(credentials_, find_credentials(surroundings_, key_));
   }
@@ -46,8 +43,8 @@ Result<nlohmann::json> Client::call(const char* action, nlohmann::json parameter
   const auto step = fmt::format("asking AWS KMS for {} with the key {}", action, quote(key_.text));
   NITRO_TRY(const auto body, ask_service(surroundings_, std::move(request),
                                          {.step = step, .source = credentials_->source, .read_refusal = refusal_in}));
-  auto answer = nlohmann::json::parse(body.text(), nullptr, false);
-  if (answer.is_object()) return answer;
+  auto answer = parse_json(body.text(), ErrorCode::kSigning);
+  if (answer && answer->is_object()) return answer;
   return fail(ErrorCode::kSigning, step + ": the answer is not a JSON object");
 }
 

@@ -37,7 +37,7 @@ class Client {
   Result<std::vector<std::byte>> sign(std::string_view algorithm, std::span<const std::byte> digest);
 
  private:
-  Result<nlohmann::json> call(const char* action, nlohmann::json parameters);
+  Result<nlohmann::ordered_json> call(const char* action, nlohmann::json parameters);
 
   KeyArn key_;
   Surroundings surroundings_;

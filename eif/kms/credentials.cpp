@@ -2,8 +2,9 @@
 #include "eif/kms/credentials.h"
 
 #include <algorithm>
-#include <nlohmann/json.hpp>
 #include <utility>
+
+#include "nitro/json.h"
 
 namespace nitro::kms {
 
@@ -14,7 +15,7 @@ Failure refuse(std::string message) {
 }
 
 // Moves the text out of the document, which is not wiped.
-Secret take_text(nlohmann::json& document, const char* key) {
+Secret take_text(nlohmann::ordered_json& document, const char* key) {
   const auto found = document.find(key);
   if (found == document.end() || !found->is_string()) return {};
   return Secret(std::move(found->get_ref<std::string&>()));
@@ -58,14 +59,14 @@ http::AwsSignature signature_of(const Credentials& credentials, std::string regi
 }
 
 Result<Credentials> credentials_in(const Secret& text, const std::string& source) {
-  auto document = nlohmann::json::parse(text.text(), nullptr, false);
-  if (!document.is_object()) return refuse(source + ": the answer is not a JSON object");
-  auto token = take_text(document, "Token");
-  if (token.empty()) token = take_text(document, "SessionToken");
-  return checked({.access_key_id = take_text(document, "AccessKeyId").text(),
-                  .secret_access_key = take_text(document, "SecretAccessKey"),
+  auto document = parse_json(text.text(), ErrorCode::kSigning);
+  if (!document || !document->is_object()) return refuse(source + ": the answer is not a JSON object");
+  auto token = take_text(*document, "Token");
+  if (token.empty()) token = take_text(*document, "SessionToken");
+  return checked({.access_key_id = take_text(*document, "AccessKeyId").text(),
+                  .secret_access_key = take_text(*document, "SecretAccessKey"),
                   .session_token = std::move(token),
-                  .expires = time_in(take_text(document, "Expiration").text()),
+                  .expires = time_in(take_text(*document, "Expiration").text()),
                   .source = source});
 }
 

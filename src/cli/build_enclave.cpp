@@ -17,6 +17,7 @@
 #include "nitro/bytes.h"
 #include "nitro/directories.h"
 #include "nitro/eif/writer.h"
+#include "nitro/json.h"
 #include "nitro/output_file.h"
 #include "nitro/text.h"
 #include "nitro/version.h"
@@ -153,7 +154,7 @@ eif::Metadata complete_metadata(eif::Metadata metadata, const BuildEnclaveOption
       image::describe_image(image, is_reproducible(options) ? image::Describer::kImage : image::Describer::kEngine);
   // The reference's version is what the engine says the image is: usually, not with every store, the digest of its
   // configuration.
-  auto id = image::text_at(metadata.docker_info, "Id");
+  auto id = text_at(metadata.docker_info, "Id");
   if (id.empty()) id = image.source().id;
   if (!options.image_version) metadata.image_version = id.substr(id.find(':') + 1);
   return metadata;

@@ -6,6 +6,7 @@
 #include <cerrno>
 #include <iostream>
 
+#include "nitro/json.h"
 #include "src/cli/output.h"
 
 namespace nitro::cli {
@@ -18,13 +19,13 @@ Result<std::vector<nlohmann::ordered_json>> print_answers(const std::vector<proc
   for (const proc::Answer& answer : answers) {
     if (skip_not_permitted && answer.status == EACCES) continue;
     std::cerr << answer.standard_error;
-    auto json = nlohmann::ordered_json::parse(answer.standard_output, nullptr, false);
-    if (!answer.complete || !answer.status || json.is_discarded()) {
+    auto json = parse_json(answer.standard_output, ErrorCode::kSerde);
+    if (!answer.complete || !answer.status || !json) {
       ++silent;
       continue;
     }
     if (*answer.status != 0) ++failed;
-    objects.push_back(std::move(json));
+    objects.push_back(*std::move(json));
   }
   if (silent > 0) std::cerr << "Failed connections: " << silent << "\n";
   if (shape == Shape::kArray) {

@@ -20,8 +20,8 @@
 #include "enclave_proc/process.h"
 #include "nitro/bytes.h"
 #include "nitro/directories.h"
-#include "nitro/eif/metadata.h"
 #include "nitro/event_loop.h"
+#include "nitro/json.h"
 #include "src/cli/command.h"
 #include "src/cli/console.h"
 #include "src/cli/enclave_output.h"
@@ -196,7 +196,7 @@ Result<Settings> read_config(const nlohmann::ordered_json& config) {
 Result<Settings> from_config(const std::string& path) {
   const auto step = [&path] { return fmt::format("reading {}", quote(path)); };
   NITRO_TRY(const std::string text, read_text_file(path));
-  const auto config = eif::parse_json(text, ErrorCode::kSerde);
+  const auto config = parse_json(text, ErrorCode::kSerde);
   if (!config) return fail_within(step(), config.error());
   if (!config->is_object()) return fail(ErrorCode::kSerde, fmt::format("{} is not a JSON object", quote(path)));
   auto settings = read_config(*config);

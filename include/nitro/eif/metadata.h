@@ -33,25 +33,20 @@ struct Metadata {
   bool operator==(const Metadata&) const = default;
 };
 
-/// Most bytes of a metadata section, of a custom metadata file (image format library), and most levels of nested JSON
-/// we read.
+/// Most bytes of a metadata section, and of a custom metadata file (image format library).
 inline constexpr std::size_t kMaxMetadataBytes = std::size_t{1} << 20;
 inline constexpr std::size_t kMaxCustomMetadataBytes = 4096;
-inline constexpr std::size_t kMaxJsonDepth = 127;
 
-/// Reads the JSON of a metadata section. Keys stay in the order of the text; unknown keys are ignored.
-/// Errors: kEifParsing, when a key is missing or of another type, the text is no JSON, or it is nested deeper than
-/// kMaxJsonDepth.
+/// Reads the JSON of a metadata section. The keys of docker_info and custom come out in the order of their bytes, as
+/// the reference has them; unknown keys are ignored. Errors: kEifParsing, when a key is missing or of another type, or
+/// the text is no JSON that we read.
 Result<Metadata> parse_metadata(std::string_view json);
 /// The bytes of the metadata section: compact JSON, the keys of docker_info and custom sorted at every level, whatever
 /// their order here.
 [[nodiscard]] std::string serialize_metadata(const Metadata& metadata);
 
-/// Parses JSON from outside. The keys of every object come out in the order of their bytes, as the reference has them;
-/// of equal keys the last one counts. Errors carry `code` and say where in the text: no JSON, no UTF-8, a number out of
-/// range, a byte order mark, or nested deeper than kMaxJsonDepth.
-Result<nlohmann::ordered_json> parse_json(std::string_view text, ErrorCode code);
-/// A user's metadata file: JSON, at most kMaxCustomMetadataBytes. Errors: kFileOperation, kSerde; the path is named.
+/// A user's metadata file: JSON, at most kMaxCustomMetadataBytes; its keys are sorted as those of parse_metadata().
+/// Errors: kFileOperation, kSerde; the path is named.
 Result<nlohmann::ordered_json> read_custom_metadata(const std::string& path);
 
 /// The operating system and the version of a kernel, from the third line of its configuration file
@@ -81,7 +76,5 @@ Result<void> require_utf8(std::string_view what, std::string_view text);
 /// How JSON is written wherever scripts or digests depend on its bytes: UTF-8 as it is, the shortest digits that give
 /// the same number back, 1e16 without a plus sign. `indent` spaces a level; 0: no white space at all. No final newline.
 [[nodiscard]] std::string json_text(const nlohmann::ordered_json& json, unsigned indent = 2);
-/// `json` with the keys of every object in it in the order of their bytes.
-[[nodiscard]] nlohmann::ordered_json with_sorted_keys(const nlohmann::ordered_json& json);
 
 }  // namespace nitro::eif

@@ -7,6 +7,7 @@
 #include "nitro/bytes.h"
 #include "nitro/eif/reader.h"
 #include "nitro/fd.h"
+#include "nitro/json.h"
 
 namespace nitro::eif {
 namespace {
@@ -58,21 +59,8 @@ TEST(JsonText, IndentsAndKeepsEmptyContainersOnOneLine) {
       "{\n  \"a\": [],\n  \"b\": {},\n  \"c\": [\n    1,\n    {\n      \"d\": null\n    }\n  ],\n  \"e\": true\n}");
 }
 
-TEST(ParseJson, SortsKeysByTheirBytesAndLetsTheLastOneWin) {
-  EXPECT_EQ(rewritten(R"({"b":1,"a":{"z":1,"é":2,"Z":3},"b":2})"), R"({"a":{"Z":3,"z":1,"é":2},"b":2})");
-}
-
-TEST(ParseJson, RefusesWhatIsNoJson) {
-  for (const char* text : {"", " ", "{", "[1,]", "{\"a\":1,}", "01", "1.", "nul", "\"a", "\"\xff\"", "\"\\ud800\"",
-                           "1 2", "'a'", "NaN", "1e999", "\"\x01\"", "// c\n1"}) {
-    const auto json = parse_json(text, ErrorCode::kSerde);
-    ASSERT_FALSE(json) << text;
-    EXPECT_EQ(json.error().code(), ErrorCode::kSerde) << text;
-  }
-}
-
 // The second column is what the reference's eif_build 0.3.1 writes into an image for the first.
-TEST(ParseJson, RoundsNumbersAsTheReferenceDoes) {
+TEST(JsonText, RoundsNumbersAsTheReferenceDoes) {
   const std::pair<const char*, const char*> table[] = {
       {"0.30000000000000004", "0.30000000000000004"},
       {"3.141592653589793", "3.141592653589793"},
@@ -98,21 +86,6 @@ TEST(ParseJson, RoundsNumbersAsTheReferenceDoes) {
   for (const char* text : {"1.7976931348623158e308", "1e309", "1e999999999999", "10000e2147483647"}) {
     EXPECT_FALSE(parse_json(text, ErrorCode::kSerde)) << text;
   }
-}
-
-TEST(ParseJson, RefusesAByteOrderMarkByItsName) {
-  const auto json = parse_json("\xef\xbb\xbf{}", ErrorCode::kSerde);
-  ASSERT_FALSE(json);
-  EXPECT_EQ(json.error().code(), ErrorCode::kSerde);
-  EXPECT_NE(json.error().message().find("byte order mark"), std::string::npos);
-}
-
-TEST(ParseJson, RefusesNestingBeyondTheLimit) {
-  const auto nested = [](std::size_t depth) { return std::string(depth, '[') + std::string(depth, ']'); };
-  EXPECT_TRUE(parse_json(nested(kMaxJsonDepth), ErrorCode::kSerde));
-  EXPECT_FALSE(parse_json(nested(kMaxJsonDepth + 1), ErrorCode::kSerde));
-  EXPECT_FALSE(parse_json(nested(500000), ErrorCode::kSerde));
-  EXPECT_FALSE(parse_json(std::string(500000, '['), ErrorCode::kSerde));
 }
 
 TEST(Metadata, SurvivesWritingAndReading) {

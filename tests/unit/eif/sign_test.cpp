@@ -8,7 +8,7 @@
 
 #include <memory>
 
-#include "eif/cbor_stream.h"
+#include "nitro/cbor.h"
 #include "eif/cose.h"
 #include "eif/section_writer.h"
 #include "eif/signature.h"

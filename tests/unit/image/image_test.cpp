@@ -121,7 +121,7 @@ TEST(Document, RefusesAByteOrderMarkByItsName) {
   const auto json = parse_document("\xef\xbb\xbf{}", "the manifest");
   ASSERT_FALSE(json);
   EXPECT_EQ(json.error().code(), ErrorCode::kEifBuilding);
-  EXPECT_PRED2(contains, json.error().message(), "the manifest begins with a byte order mark");
+  EXPECT_PRED2(contains, json.error().message(), "the manifest: the JSON begins with a byte order mark");
 }
 
 TEST(Image, RefusesALayerWhoseDigestIsWrong) {
@@ -189,7 +189,8 @@ TEST(DockerArchive, SaysWhatIsMissing) {
   EXPECT_PRED2(contains, refusal(std::string(5000, 't')), "not a tar archive");
   EXPECT_PRED2(contains, refusal(tar({{.name = "x"}})), "no manifest.json");
   EXPECT_PRED2(contains, refusal(tar({{.name = "index.json"}})), "oci-archive:");
-  EXPECT_PRED2(contains, refusal(tar({{.name = "manifest.json", .content = "[{"}})), "manifest.json is not valid JSON");
+  EXPECT_PRED2(contains, refusal(tar({{.name = "manifest.json", .content = "[{"}})),
+               "manifest.json: the text is no valid JSON");
   for (const char* wrong :
        {"[]", "{}", "7", "null", "[7]", "[{}]", R"([{"Config":7}])", R"([{"Config":"c","Layers":7}])"}) {
     EXPECT_PRED2(contains, refusal(tar({{.name = "manifest.json", .content = wrong}})), "does not describe images")

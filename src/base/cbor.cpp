@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "eif/cbor_stream.h"
+#include "nitro/cbor.h"
 
 #include <cbor.h>
 
@@ -8,7 +8,7 @@
 
 #include "nitro/bytes.h"
 
-namespace nitro::eif {
+namespace nitro {
 
 /// Callbacks of libcbor's stateless decoder; each fills the item that `context` points to.
 struct CborCallbacks {
@@ -60,7 +60,7 @@ struct CborCallbacks {
     callbacks.float8 = other<double>;
     callbacks.undefined = nothing<Kind::kOther>;
     callbacks.null = nothing<Kind::kOther>;
-    callbacks.boolean = other<bool>;
+    callbacks.boolean = number<Kind::kBoolean, bool>;
     callbacks.indef_break = nothing<Kind::kUnsupported>;
     return callbacks;
   }
@@ -128,6 +128,12 @@ std::optional<std::string_view> CborInput::text() {
   const auto item = take(Kind::kText);
   if (!item) return std::nullopt;
   return as_text(item->bytes);
+}
+
+std::optional<bool> CborInput::boolean() {
+  const auto item = take(Kind::kBoolean);
+  if (!item) return std::nullopt;
+  return item->number != 0;
 }
 
 std::optional<std::uint64_t> CborInput::array() {
@@ -216,6 +222,11 @@ CborOutput& CborOutput::text(std::string_view text) {
   return *this;
 }
 
+CborOutput& CborOutput::boolean(bool value) {
+  head(cbor_encode_bool, value);
+  return *this;
+}
+
 CborOutput& CborOutput::array(std::size_t size) {
   head(cbor_encode_array_start, size);
   return *this;
@@ -232,4 +243,4 @@ CborOutput& CborOutput::byte_array(std::span<const std::byte> bytes) {
   return *this;
 }
 
-}  // namespace nitro::eif
+}  // namespace nitro

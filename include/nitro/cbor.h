@@ -8,11 +8,12 @@
 #include <string_view>
 #include <vector>
 
-namespace nitro::eif {
+namespace nitro {
 
 /// Reads CBOR (RFC 8949) item by item from bytes that nobody vouches for: nothing is allocated, nothing recurses, and
 /// sizes found in the bytes are believed only when the bytes are there. Indefinite lengths are not accepted: no image
-/// has them. After the first failure every further call fails, so a caller may check once.
+/// and no message of an enclave process has them. After the first failure every further call fails, so a caller may
+/// check once.
 class CborInput {
  public:
   explicit CborInput(std::span<const std::byte> bytes) : rest_(bytes) {}
@@ -22,7 +23,9 @@ class CborInput {
   /// Either sign; must fit in 64 bits with sign.
   std::optional<std::int64_t> integer();
   std::optional<std::span<const std::byte>> byte_string();
+  /// Not checked for UTF-8.
   std::optional<std::string_view> text();
+  std::optional<bool> boolean();
   std::optional<std::uint64_t> array();
   std::optional<std::uint64_t> map();
   /// An array of integers from 0 to 255: how the image format stores most bytes.
@@ -36,7 +39,7 @@ class CborInput {
   [[nodiscard]] bool failed() const { return failed_; }
 
  private:
-  enum class Kind { kNone, kUnsigned, kNegative, kBytes, kText, kArray, kMap, kTag, kOther, kUnsupported };
+  enum class Kind { kNone, kUnsigned, kNegative, kBytes, kText, kArray, kMap, kTag, kBoolean, kOther, kUnsupported };
   struct Item {
     Kind kind = Kind::kNone;
     std::uint64_t number = 0;  // value, count, or tag
@@ -59,6 +62,7 @@ class CborOutput {
   CborOutput& integer(std::int64_t value);
   CborOutput& byte_string(std::span<const std::byte> bytes);
   CborOutput& text(std::string_view text);
+  CborOutput& boolean(bool value);
   CborOutput& array(std::size_t size);
   CborOutput& map(std::size_t size);
   /// As CborInput::byte_array reads it.
@@ -73,4 +77,4 @@ class CborOutput {
   std::vector<std::byte> bytes_;
 };
 
-}  // namespace nitro::eif
+}  // namespace nitro

@@ -1,23 +1,25 @@
 // SPDX-License-Identifier: Apache-2.0
+#include "nitro/json.h"
+
 #include <fmt/format.h>
 
-#include <array>
+#include <algorithm>
 #include <charconv>
 #include <cmath>
 #include <cstdint>
 #include <limits>
+#include <numeric>
 #include <optional>
 #include <string>
 #include <utility>
 #include <vector>
 
-#include "nitro/eif/metadata.h"
 #include "nitro/text.h"
 
-namespace nitro::eif {
+namespace nitro {
 namespace {
 
-using Json = nlohmann::json;
+using Json = nlohmann::ordered_json;
 
 constexpr const char* kOutOfRange = "a number in the JSON is out of range";
 
@@ -82,10 +84,51 @@ std::optional<double> rounded_number(std::string_view text) {
   return negative ? -value : value;
 }
 
-// Builds the value, with the reference's numbers, and stops where the text is at fault or too deep.
+struct Member {
+  std::string name;
+  Json value;
+};
+
+// Of members with one name the last value counts, at the place of the first. Equal names are found by sorting: the
+// search for each name that Json's own insertion makes takes minutes for an object that fills a megabyte.
+Json object_of(std::vector<Member> members) {
+  std::vector<std::size_t> by_name(members.size());
+  std::iota(by_name.begin(), by_name.end(), std::size_t{0});
+  std::sort(by_name.begin(), by_name.end(), [&members](std::size_t a, std::size_t b) {
+    const int order = members[a].name.compare(members[b].name);
+    return order != 0 ? order < 0 : a < b;
+  });
+  std::vector<bool> repeated(members.size());
+  for (std::size_t i = 1, first = 0; i < by_name.size(); ++i) {
+    Member& earlier = members[by_name[first]];
+    Member& later = members[by_name[i]];
+    if (earlier.name != later.name) {
+      first = i;
+      continue;
+    }
+    earlier.value = std::move(later.value);
+    repeated[by_name[i]] = true;
+  }
+  Json json = Json::object();
+  auto& object = json.get_ref<Json::object_t&>();
+  // Once, as a Json object that grows copies all that is in it.
+  object.reserve(members.size());
+  for (std::size_t i = 0; i < members.size(); ++i) {
+    if (!repeated[i]) object.emplace_back(std::move(members[i].name), std::move(members[i].value));
+  }
+  return json;
+}
+
+Json array_of(std::vector<Json> elements) {
+  Json json = Json::array();
+  json.get_ref<Json::array_t&>() = std::move(elements);
+  return json;
+}
+
+// Builds the value, with the reference's numbers, and stops where the text is at fault or a limit is reached.
 class Builder : public nlohmann::json_sax<Json> {
  public:
-  [[nodiscard]] Json& json() { return root_; }
+  [[nodiscard]] Json take() && { return std::move(root_); }
   // Why the text was not taken.
   [[nodiscard]] const std::string& refusal() const { return refusal_; }
 
@@ -99,39 +142,47 @@ class Builder : public nlohmann::json_sax<Json> {
   }
   bool string(std::string& value) override { return add(std::move(value)); }
   bool binary(Json::binary_t&) override { return refuse("JSON has no binary values"); }
-  bool start_object(std::size_t) override { return open(Json::object()); }
+  bool start_object(std::size_t) override { return open(); }
   bool key(std::string& name) override {
-    key_ = std::move(name);
+    open_.back().members.push_back({.name = std::move(name), .value = nullptr});
     return true;
   }
-  bool end_object() override { return close(); }
-  bool start_array(std::size_t) override { return open(Json::array()); }
-  bool end_array() override { return close(); }
+  bool end_object() override { return add(object_of(close().members)); }
+  bool start_array(std::size_t) override { return open(); }
+  bool end_array() override { return add(array_of(close().elements)); }
   bool parse_error(std::size_t byte, const std::string&, const Json::exception& error) override {
-    if (dynamic_cast<const nlohmann::json::out_of_range*>(&error) != nullptr) return refuse(kOutOfRange);
-    return refuse("the text is no valid JSON at byte " + std::to_string(byte));
+    if (dynamic_cast<const Json::out_of_range*>(&error) != nullptr) return refuse(kOutOfRange);
+    return refuse(fmt::format("the text is no valid JSON at byte {}", byte));
   }
 
  private:
-  Json& place(Json value) {
-    if (open_.empty()) return root_ = std::move(value);
-    if (open_.back()->is_array()) return open_.back()->emplace_back(std::move(value));
-    return (*open_.back())[key_] = std::move(value);
-  }
+  // An object or array that is being filled. The last member of an object waits for its value.
+  struct Container {
+    std::vector<Member> members;
+    std::vector<Json> elements;
+  };
+
   bool add(Json value) {
-    place(std::move(value));
+    if (++values_ > kMaxJsonValues) return refuse(fmt::format("the JSON has more than {} values", kMaxJsonValues));
+    if (open_.empty()) {
+      root_ = std::move(value);
+    } else if (!open_.back().members.empty()) {
+      open_.back().members.back().value = std::move(value);
+    } else {
+      open_.back().elements.push_back(std::move(value));
+    }
     return true;
   }
-  bool open(Json container) {
-    // What recurses over the value later (writing, comparing) must not be at the mercy of the text.
+  bool open() {
     if (open_.size() == kMaxJsonDepth)
-      return refuse("the JSON is nested deeper than " + std::to_string(kMaxJsonDepth) + " levels");
-    open_.push_back(&place(std::move(container)));
+      return refuse(fmt::format("the JSON is nested deeper than {} levels", kMaxJsonDepth));
+    open_.emplace_back();
     return true;
   }
-  bool close() {
+  Container close() {
+    Container closed = std::move(open_.back());
     open_.pop_back();
-    return true;
+    return closed;
   }
   bool refuse(std::string why) {
     refusal_ = std::move(why);
@@ -139,18 +190,40 @@ class Builder : public nlohmann::json_sax<Json> {
   }
 
   Json root_;
-  std::vector<Json*> open_;  // from the root to the container that is being filled; none of them moves meanwhile
-  std::string key_;
+  std::vector<Container> open_;  // from the root inwards
+  std::size_t values_ = 0;
   std::string refusal_;
 };
 
 }  // namespace
 
 Result<nlohmann::ordered_json> parse_json(std::string_view text, ErrorCode code) {
+  if (text.size() > kMaxJsonBytes) return fail(code, fmt::format("the JSON has more than {} bytes", kMaxJsonBytes));
   if (has_byte_order_mark(text)) return fail(code, "the JSON begins with a byte order mark; save it without one");
   Builder builder;
   if (!Json::sax_parse(text.begin(), text.end(), &builder)) return fail(code, builder.refusal());
-  return nlohmann::ordered_json(builder.json());
+  return std::move(builder).take();
 }
 
-}  // namespace nitro::eif
+nlohmann::ordered_json with_sorted_keys(const nlohmann::ordered_json& json) {
+  // basic_json keeps its objects in a std::map, whose order of strings is the order of their bytes.
+  return nlohmann::ordered_json(nlohmann::json(json));
+}
+
+const nlohmann::ordered_json* value_at(const nlohmann::ordered_json& json, std::string_view key) {
+  if (!json.is_object()) return nullptr;
+  const auto found = json.find(key);
+  return found == json.end() || found->is_null() ? nullptr : &*found;
+}
+
+const nlohmann::ordered_json* array_at(const nlohmann::ordered_json& json, std::string_view key) {
+  const auto* value = value_at(json, key);
+  return value != nullptr && value->is_array() ? value : nullptr;
+}
+
+std::string text_at(const nlohmann::ordered_json& json, std::string_view key) {
+  const auto* value = value_at(json, key);
+  return value != nullptr && value->is_string() ? value->get<std::string>() : std::string();
+}
+
+}  // namespace nitro
