@@ -10,9 +10,12 @@
 
 #include <array>
 #include <limits>
+#include <set>
+#include <utility>
 
 #include "nitro/bytes.h"
 #include "nitro/fd.h"
+#include "nitro/secret.h"
 
 namespace nitro::eif {
 namespace {
@@ -24,6 +27,14 @@ using Bio = std::unique_ptr<BIO, FreeBio>;
 
 // Certificates have a few KiB; a chain may follow.
 constexpr std::size_t kMaxPemBytes = std::size_t{1} << 18;
+
+constexpr std::string_view kBegin = "-----BEGIN ";
+// All that OpenSSL writes certificates with. Certificate::parse() passes over trusted ones.
+const std::set<std::string_view> kCertificateLabels = {PEM_STRING_X509, PEM_STRING_X509_OLD, PEM_STRING_X509_TRUSTED};
+
+bool is_blank(std::string_view text) {
+  return text.find_first_not_of(" \t\r\n") == std::string_view::npos;
+}
 
 std::string object_name(const ASN1_OBJECT* object) {
   std::array<char, 128> text{};
@@ -79,9 +90,10 @@ std::string hex_with_colons(const ASN1_BIT_STRING* bits) {
 }  // namespace
 
 Result<SigningCertificate> read_signing_certificate(const std::string& path, std::time_t now) {
-  auto pem = read_text_file(path, kMaxPemBytes);
-  if (!pem) return Failure(std::move(pem).error().as(ErrorCode::kSigning));
-  auto certificate = Certificate::parse(*pem, ErrorCode::kSigning);
+  auto text = read_text_file(path, kMaxPemBytes);
+  if (!text) return Failure(std::move(text).error().as(ErrorCode::kSigning));
+  const Secret pem(*std::move(text));
+  auto certificate = Certificate::parse(pem.text(), ErrorCode::kSigning);
   if (!certificate) return fail_within(quote(path), std::move(certificate).error());
   Key public_key = certificate->public_key();
   if (!curve_rules(public_key.get())) {
@@ -103,7 +115,42 @@ Result<SigningCertificate> read_signing_certificate(const std::string& path, std
       return fail(ErrorCode::kSigning, fmt::format("the certificate {} has expired on {}; make a new one for the key",
                                                    quote(path), certificate->info().not_after));
   }
-  return SigningCertificate{path, *std::move(pem), std::move(public_key)};
+  return SigningCertificate{path, certificates_in(pem.text()), std::move(public_key)};
+}
+
+PemCertificates certificates_in(const std::string& text) {
+  PemCertificates found;
+  for (auto at = text.find(kBegin); at != std::string::npos; at = text.find(kBegin, at)) {
+    at += kBegin.size();
+    const auto label = text.substr(at, text.find_first_of("-\r\n", at) - at);
+    if (label.find("PRIVATE KEY") != std::string::npos) found.key_labels.push_back(label);
+  }
+  const Bio bio(BIO_new_mem_buf(text.data(), static_cast<int>(text.size())));
+  bool clean = true;
+  std::size_t end = 0;
+  while (bio) {
+    char* name = nullptr;
+    char* header = nullptr;
+    unsigned char* data = nullptr;
+    long size = 0;
+    if (PEM_read_bio(bio.get(), &name, &header, &data, &size) != 1) break;
+    const bool certificate = kCertificateLabels.contains(name);
+    OPENSSL_free(name);
+    OPENSSL_free(header);
+    OPENSSL_clear_free(data, static_cast<std::size_t>(size));
+    // OpenSSL reads line by line, so what it has left begins behind the block.
+    const auto previous_end = std::exchange(end, text.size() - BIO_ctrl_pending(bio.get()));
+    if (!certificate) {
+      clean = false;
+      continue;
+    }
+    const auto begin = text.rfind(kBegin, end - 1);
+    clean = clean && is_blank(std::string_view(text).substr(previous_end, begin - previous_end));
+    found.pem.append(text, begin, end - begin);
+  }
+  ERR_clear_error();
+  if (clean && is_blank(std::string_view(text).substr(end))) found.pem = text;
+  return found;
 }
 
 Result<void> require_certificate_of(const SigningCertificate& certificate, const EVP_PKEY* key,

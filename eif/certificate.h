@@ -53,10 +53,22 @@ class Certificate {
   std::unique_ptr<X509, Free> certificate_;
 };
 
+/// What of a PEM text may be published.
+struct PemCertificates {
+  /// The blocks that are certificates, each as it stands in the text; all of the text when nothing is beside them but
+  /// white space.
+  std::string pem;
+  /// The labels of private keys in the text, "EC PRIVATE KEY" for instance.
+  std::vector<std::string> key_labels;
+};
+/// Files often hold a key beside its certificate, and an image is handed to everybody. Blocks behind one that cannot be
+/// read are left out.
+[[nodiscard]] PemCertificates certificates_in(const std::string& text);
+
 /// A certificate that is to sign an image: of a key on P-256, P-384 or P-521, and valid now.
 struct SigningCertificate {
   std::string path;  ///< for messages
-  std::string pem;   ///< the file's text, as it goes into the image
+  PemCertificates certificates;
   Key public_key;
 };
 /// Errors: kSigning, whatever is wrong with the file or the certificate in it.

@@ -27,7 +27,7 @@ constexpr int kUsageStatus = 2;
 
 struct Options {
   std::string kernel;
-  std::string kernel_config;
+  std::optional<std::string> kernel_config;
   std::string cmdline;
   std::string output;
   std::vector<std::string> ramdisks;
@@ -47,47 +47,49 @@ struct Options {
 
 void declare(CLI::App& application, Options& options) {
   application.set_help_flag("-h,--help", "Print help");
-  application
-      .add_option("--kernel", options.kernel, "Sets path to a bzImage/Image file for x86_64/aarch64 architecture")
+  application.add_option("--kernel", options.kernel, "The kernel: bzImage for x86_64, Image for aarch64")
       ->option_text("<FILE>")
       ->required();
   application
-      .add_option(
-          "--kernel_config", options.kernel_config,
-          "Sets path to a bzImage.config/Image.config file for x86_64/aarch64 architecture. The image then names the "
-          "operating system and the kernel of that file, and this program as its build tool")
+      .add_option("--kernel_config", options.kernel_config,
+                  "The configuration that the kernel was built with. The image then names the operating system and the "
+                  "kernel of "
+                  "that file, and this program as its build tool")
       ->option_text("<FILE>");
-  application.add_option("--cmdline", options.cmdline, "Sets the cmdline")->option_text("<String>")->required();
-  application.add_option("--output", options.output, "Specify output file path")->option_text("<FILE>")->required();
+  application.add_option("--cmdline", options.cmdline, "The kernel's command line")
+      ->option_text("<String>")
+      ->required();
+  application.add_option("--output", options.output, "The file to write")->option_text("<FILE>")->required();
   application
-      .add_option("--ramdisk", options.ramdisks,
-                  "Sets path to a ramdisk file representing a cpio.gz archive; may be given several times")
+      .add_option("--ramdisk", options.ramdisks, "A ramdisk (cpio, compressed or not); may be given several times")
       ->option_text("<FILE>")
       ->allow_extra_args(false)
       ->required();
   auto* certificate = application.add_option("--signing-certificate", options.signing_certificate,
-                                             "Specify the path to the signing certificate");
+                                             "A certificate (X.509, PEM), to sign the image with");
   auto* key = application.add_option("--private-key", options.private_key,
-                                     "Path to the private key of the signing certificate, or ARN of a key in AWS KMS");
+                                     "The key of the certificate: a file (PEM), or the ARN of a key in AWS KMS");
   certificate->needs(key);
   key->needs(certificate);
-  application.add_option("--name", options.image_name, "Name for enclave image [default: the kernel's file name]");
-  application.add_option("--version", options.image_version, "Version of the enclave image")->capture_default_str();
-  application.add_option("--metadata", options.metadata,
-                         "Path to JSON containing the custom metadata provided by the user.");
-  application.add_option("--arch", options.architecture, "Sets image architecture")
+  application.add_option("--name", options.image_name,
+                         "The name that the image states [default: the kernel's file name]");
+  application.add_option("--version", options.image_version, "The version that the image states")
+      ->capture_default_str();
+  application.add_option("--metadata", options.metadata, "A JSON file with more metadata, 4096 bytes at most");
+  application.add_option("--arch", options.architecture, "The machines that the image is for")
       ->check(CLI::IsMember({"x86_64", "aarch64"}))
       ->capture_default_str();
   application.add_option("--build-time", options.build_time,
-                         "Overrides image build time [default: SOURCE_DATE_EPOCH, else the current time]");
-  application.add_option("--build-tool", options.build_tool, "Image build tool name.")->capture_default_str();
-  application.add_option("--build-tool-version", options.build_tool_version, "Overrides image build tool version.")
+                         "The build time that the image states [default: SOURCE_DATE_EPOCH, else now]");
+  application.add_option("--build-tool", options.build_tool, "The build tool that the image states")
       ->capture_default_str();
-  application.add_option("--img-os", options.operating_system, "Overrides image Operating System name.")
+  application.add_option("--build-tool-version", options.build_tool_version, "The version of the build tool")
       ->capture_default_str();
-  application.add_option("--img-kernel", options.kernel_version, "Overrides image Operating System kernel version.")
+  application.add_option("--img-os", options.operating_system, "The operating system that the image states")
       ->capture_default_str();
-  application.add_option("--algo", options.algorithm, "Sets algorithm to be used for measuring the image")
+  application.add_option("--img-kernel", options.kernel_version, "The kernel's version that the image states")
+      ->capture_default_str();
+  application.add_option("--algo", options.algorithm, "The hash of the measurements")
       ->check(CLI::IsMember({"sha256", "sha384", "sha512"}))
       ->capture_default_str();
 }
@@ -110,9 +112,9 @@ Result<Metadata> metadata_of(const Options& options) {
                     .build_tool_version = options.build_tool_version,
                     .operating_system = options.operating_system,
                     .kernel_version = options.kernel_version};
-  if (!options.kernel_config.empty()) {
+  if (options.kernel_config) {
     // As in the reference; only the build time is ours to keep, or no such image could be built twice.
-    NITRO_TRY(const KernelIdentity kernel, read_kernel_identity(options.kernel_config));
+    NITRO_TRY(const KernelIdentity kernel, read_kernel_identity(*options.kernel_config));
     metadata.build.build_tool = kToolName;
     metadata.build.build_tool_version = kToolVersion;
     metadata.build.operating_system = kernel.operating_system;
@@ -128,7 +130,7 @@ Result<Metadata> metadata_of(const Options& options) {
   return metadata;
 }
 
-Result<Measurements> build(const Options& options) {
+Result<Measurements> build(const Options& options, std::ostream& err) {
   WriterOptions writer_options;
   if (options.architecture == "aarch64") writer_options.architecture = Architecture::kAarch64;
   if (options.algorithm == "sha256") writer_options.algorithm = HashAlgorithm::kSha256;
@@ -136,6 +138,7 @@ Result<Measurements> build(const Options& options) {
   std::unique_ptr<Signer> signer;
   if (options.private_key) {
     NITRO_TRY(signer, kms::open_signer(*options.private_key, options.signing_certificate));
+    err << kms::warning_about(*signer, options.signing_certificate);
     writer_options.signer = signer.get();
   }
   NITRO_TRY(const Metadata metadata, metadata_of(options));
@@ -163,7 +166,7 @@ Result<Measurements> build(const Options& options) {
 }  // namespace
 
 int run_eif_build(int argc, const char* const* argv, std::ostream& out, std::ostream& err) {
-  CLI::App application("Builds an eif file", kToolName);
+  CLI::App application("Makes an enclave image of a kernel, a command line and ramdisks", kToolName);
   Options options;
   declare(application, options);
   try {
@@ -171,7 +174,7 @@ int run_eif_build(int argc, const char* const* argv, std::ostream& out, std::ost
   } catch (const CLI::ParseError& error) {
     return application.exit(error, out, err) == 0 ? 0 : kUsageStatus;
   }
-  const auto measurements = build(options);
+  const auto measurements = build(options, err);
   if (!measurements) {
     err << report(measurements.error(), "Build EIF", "");
     return exit_status(measurements.error().code());

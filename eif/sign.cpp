@@ -29,10 +29,10 @@ Failure refuse(std::string message) {
 
 class PemSigner : public Signer {
  public:
-  PemSigner(Key key, std::string certificate_pem)
-      : key_(std::move(key)), certificate_pem_(std::move(certificate_pem)) {}
+  PemSigner(Key key, PemCertificates certificates) : key_(std::move(key)), certificates_(std::move(certificates)) {}
 
-  [[nodiscard]] const std::string& certificate_pem() const override { return certificate_pem_; }
+  [[nodiscard]] const std::string& certificate_pem() const override { return certificates_.pem; }
+  [[nodiscard]] std::vector<std::string> keys_left_out() const override { return certificates_.key_labels; }
 
   Result<std::vector<std::byte>> sign_digest(std::span<const std::byte> digest) const override {
     const std::unique_ptr<EVP_PKEY_CTX, decltype(&EVP_PKEY_CTX_free)> context(
@@ -55,7 +55,7 @@ class PemSigner : public Signer {
 
  private:
   Key key_;
-  std::string certificate_pem_;
+  PemCertificates certificates_;
 };
 
 Result<Key> read_private_key(const std::string& path) {
@@ -98,7 +98,7 @@ Result<std::unique_ptr<Signer>> load_signer(const std::string& key_path, const s
   }
   NITRO_TRY(auto certificate, read_signing_certificate(certificate_path, now));
   NITRO_CHECK(require_certificate_of(certificate, key.get(), key_path));
-  return std::unique_ptr<Signer>(std::make_unique<PemSigner>(std::move(key), std::move(certificate.pem)));
+  return std::unique_ptr<Signer>(std::make_unique<PemSigner>(std::move(key), std::move(certificate.certificates)));
 }
 
 Result<std::vector<std::byte>> make_signature_section(const Signer& signer, const Pcr& pcr0) {
@@ -119,7 +119,7 @@ Result<std::vector<std::byte>> make_signature_section(const Signer& signer, cons
   if (!raw || !ecdsa_verifies(public_key.get(), *rules, message, der)) {
     return refuse("the signature does not fit the signing certificate; give the certificate of the key that signs");
   }
-  const Signature entry{.certificate_pem = signer.certificate_pem(),
+  const Signature entry{.certificate_pem = certificates_in(signer.certificate_pem()).pem,
                         .cose_sign1 = encode_cose_sign1(header, payload, *raw)};
   auto section = encode_signature_section(std::span(&entry, 1));
   if (section.size() > kMaxSignatureBytes)

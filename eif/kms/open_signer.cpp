@@ -37,10 +37,11 @@ eif::Key key_in(std::span<const std::byte> der) {
 
 class KmsSigner : public eif::Signer {
  public:
-  KmsSigner(Client client, const char* algorithm, std::string certificate_pem)
-      : client_(std::move(client)), algorithm_(algorithm), certificate_pem_(std::move(certificate_pem)) {}
+  KmsSigner(Client client, const char* algorithm, eif::PemCertificates certificates)
+      : client_(std::move(client)), algorithm_(algorithm), certificates_(std::move(certificates)) {}
 
-  [[nodiscard]] const std::string& certificate_pem() const override { return certificate_pem_; }
+  [[nodiscard]] const std::string& certificate_pem() const override { return certificates_.pem; }
+  [[nodiscard]] std::vector<std::string> keys_left_out() const override { return certificates_.key_labels; }
   Result<std::vector<std::byte>> sign_digest(std::span<const std::byte> digest) const override {
     return client_.sign(algorithm_, digest);
   }
@@ -48,7 +49,7 @@ class KmsSigner : public eif::Signer {
  private:
   mutable Client client_;  // it may have to look for fresh credentials
   const char* algorithm_;
-  std::string certificate_pem_;
+  eif::PemCertificates certificates_;
 };
 
 }  // namespace
@@ -74,7 +75,18 @@ Result<std::unique_ptr<eif::Signer>> open_signer(const std::string& private_key,
   }
   NITRO_CHECK(eif::require_certificate_of(certificate, key.get(), arn.text));
   return std::unique_ptr<eif::Signer>(
-      std::make_unique<KmsSigner>(std::move(client), signing_algorithm(*rules), std::move(certificate.pem)));
+      std::make_unique<KmsSigner>(std::move(client), signing_algorithm(*rules), std::move(certificate.certificates)));
+}
+
+std::string warning_about(const eif::Signer& signer, std::string_view certificate_path) {
+  std::string labels;
+  for (const auto& label : signer.keys_left_out()) labels += (labels.empty() ? "" : ", ") + quote(label);
+  if (labels.empty()) return {};
+  return fmt::format(
+      "Warning: the file {} holds {} beside the certificate. The image gets the certificate only; keep the key in a "
+      "file "
+      "of its own.\n",
+      quote(certificate_path), labels);
 }
 
 }  // namespace nitro::kms

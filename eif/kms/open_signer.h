@@ -3,6 +3,7 @@
 
 #include <memory>
 #include <string>
+#include <string_view>
 
 #include "eif/kms/surroundings.h"
 #include "nitro/eif/sign.h"
@@ -16,5 +17,9 @@ namespace nitro::kms {
 /// for one signature (kms:Sign). Errors: kSigning.
 Result<std::unique_ptr<eif::Signer>> open_signer(const std::string& private_key, const std::string& certificate_path,
                                                  const Surroundings& surroundings = Surroundings::of_process());
+
+/// What the user has to be told of a signer before its certificate is published: a line for stderr that names the
+/// private keys that lie beside the certificate, or an empty text.
+[[nodiscard]] std::string warning_about(const eif::Signer& signer, std::string_view certificate_path);
 
 }  // namespace nitro::kms

@@ -66,8 +66,11 @@ Result<void> require_usable(const SignatureCheck& check);
 class Signer {
  public:
   virtual ~Signer() = default;
-  /// PEM, as it goes into the image.
+  /// PEM; the certificates in it go into the image, and nothing else.
   [[nodiscard]] virtual const std::string& certificate_pem() const = 0;
+  /// The labels of private keys that lay beside the certificate and are not in certificate_pem(), "EC PRIVATE KEY" for
+  /// instance: whoever publishes such a file should know.
+  [[nodiscard]] virtual std::vector<std::string> keys_left_out() const { return {}; }
   /// An ECDSA signature (DER, ECDSA-Sig-Value) over `digest`: SHA-256 for P-256 keys, SHA-384 for P-384, SHA-512 for
   /// P-521, as the key of the certificate is. Errors: kSigning.
   virtual Result<std::vector<std::byte>> sign_digest(std::span<const std::byte> digest) const = 0;
@@ -80,7 +83,8 @@ Result<std::unique_ptr<Signer>> load_signer(const std::string& key_path, const s
                                             std::time_t now = std::time(nullptr));
 
 /// The bytes of a signature section over PCR0. The signature is verified with the certificate before it is returned, so
-/// an image never carries one that cannot be verified. Errors: kSigning.
+/// an image never carries one that cannot be verified. Of the signer's PEM text only certificates go into it. Errors:
+/// kSigning.
 Result<std::vector<std::byte>> make_signature_section(const Signer& signer, const Pcr& pcr0);
 
 /// Signs the image at `path`, replacing a signature it may have; the file is replaced as a whole or left as it is.

@@ -33,6 +33,21 @@ def sections(path):
     return found
 
 
+def published_certificate(path):
+    """The text beside the signature: CBOR, an array with a number for each byte (RFC 8949)."""
+    data = next(content for kind, content in sections(path) if kind == SIGNATURE_SECTION)
+    at = data.index(b"signing_certificate") + len(b"signing_certificate")
+    assert data[at] == 0x99, "an array whose length has 16 bits"
+    count = struct.unpack_from(">H", data, at + 1)[0]
+    at += 3
+    text = bytearray()
+    for _ in range(count):
+        at += data[at] == 0x18
+        text.append(data[at])
+        at += 1
+    return bytes(text)
+
+
 class SigningTest(unittest.TestCase):
     """A test with a folder of its own. No output may hold what secrets() gives."""
 

@@ -12,7 +12,7 @@ import threading
 import time
 import unittest
 
-from signing import GOLDEN, IMAGE, REFUSALS, SIGNATURE_SECTION, SigningTest, sections  # first: it makes enclave.py known
+from signing import GOLDEN, IMAGE, REFUSALS, SIGNATURE_SECTION, SigningTest, published_certificate, sections  # first: it makes enclave.py known
 from enclave import absent_programs, skip
 
 CURVES = ("prime256v1", "secp384r1", "secp521r1")
@@ -91,6 +91,23 @@ class SigningWithFiles(SigningTest):
         self.assert_refuses(file, "", "--signing-certificate is empty")
         self.assert_refuses(p384, p384, "must be an elliptic curve key in PEM form")
         self.assert_refuses(file, file, "must be an X.509 certificate in PEM form")
+
+    def test_a_key_beside_the_certificate_stays_out_of_the_image(self):
+        key, certificate = (pathlib.Path(name).read_bytes() for name in (self.key("secp384r1"), self.certificate("secp384r1")))
+        other = pathlib.Path(self.certificate("prime256v1")).read_bytes()
+        both = pathlib.Path(self.folder, "both.pem")
+        for program in REFUSALS:
+            for content, published in ((certificate + key, certificate), (key + b"text\n" + certificate + other, certificate + other)):
+                with self.subTest(program=program, key_first=content.startswith(key)):
+                    both.write_bytes(content)
+                    result = self.assert_signs(program, self.key("secp384r1"), str(both))
+                    self.assertEqual(published_certificate(self.output), published)
+                    self.assertIn(f'Warning: the file "{both}" holds "EC PRIVATE KEY" beside the certificate.', result.err)
+                    self.assertNotIn(key.decode().splitlines()[1], result.out + result.err)
+        for program in REFUSALS:
+            result = self.assert_signs(program, self.key("secp384r1"), self.certificate("secp384r1"))
+            self.assertEqual(published_certificate(self.output), certificate)
+            self.assertNotIn("Warning", result.err)
 
     def pipes(self):
         """Two FIFOs, for a key and a certificate."""

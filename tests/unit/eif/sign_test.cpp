@@ -8,12 +8,12 @@
 
 #include <memory>
 
-#include "nitro/cbor.h"
 #include "eif/cose.h"
 #include "eif/section_writer.h"
 #include "eif/signature.h"
 #include "golden.h"
 #include "nitro/bytes.h"
+#include "nitro/cbor.h"
 #include "nitro/eif/reader.h"
 #include "nitro/eif/writer.h"
 
@@ -180,6 +180,102 @@ TEST(SignatureSection, KeepsUnknownKeysOut) {
   ASSERT_OK(signatures);
   EXPECT_EQ(signatures->front().certificate_pem, "c");
   EXPECT_EQ(as_text(signatures->front().cose_sign1), "s");
+}
+
+// The text that an image signed with this certificate file carries.
+Result<std::string> published(const std::string& certificate_file, std::vector<std::string>* keys_left_out = nullptr) {
+  const TempFolder folder;
+  write_file(folder / "cert.pem", certificate_file);
+  NITRO_TRY(const auto signer, load_signer(golden("keys/ec384.key.pem"), folder / "cert.pem", kGoldenNow));
+  if (keys_left_out != nullptr) *keys_left_out = signer->keys_left_out();
+  NITRO_TRY(const auto section, make_signature_section(*signer, kPcr0));
+  NITRO_TRY(const auto signatures, parse_signature_section(section));
+  return signatures.front().certificate_pem;
+}
+
+std::string with_crlf(const std::string& text) {
+  std::string result;
+  for (const char c : text) result += c == '\n' ? std::string("\r\n") : std::string(1, c);
+  return result;
+}
+
+TEST(SigningCertificate, AloneInItsFileIsPublishedByteForByte) {
+  const std::string certificate = read_file(golden("keys/ec384.cert.pem"));
+  const std::string other = read_file(golden("keys/ec256.cert.pem"));
+  for (const std::string& file : {certificate, certificate + other, "\n" + certificate + "\n \n" + other + "\n\n",
+                                  with_crlf(certificate + other), certificate.substr(0, certificate.size() - 1)}) {
+    EXPECT_EQ(published(file).value(), file);
+  }
+}
+
+TEST(SigningCertificate, IsPublishedWithoutAKeyThatLiesBesideIt) {
+  const std::string certificate = read_file(golden("keys/ec384.cert.pem"));
+  const std::string other = read_file(golden("keys/ec256.cert.pem"));
+  const std::string key = read_file(golden("keys/ec384.key.pem"));
+  const std::string label = key.substr(11, key.find("-----", 11) - 11);
+  const std::string encrypted =
+      "-----BEGIN EC PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: "
+      "AES-128-CBC,00112233445566778899AABBCCDDEEFF\n\n"
+      "c2VjcmV0\n-----END EC PRIVATE KEY-----\n";
+  const std::string broken = "-----BEGIN PRIVATE KEY-----\n!!!\n-----END PRIVATE KEY-----\n";
+  struct Case {
+    std::string file;
+    std::string published;
+    std::vector<std::string> labels;
+  };
+  const Case cases[] = {
+      {certificate + key, certificate, {label}},
+      {key + certificate, certificate, {label}},
+      {certificate + key + other, certificate + other, {label}},
+      {with_crlf(key + certificate + other), with_crlf(certificate + other), {label}},
+      {"Bag Attributes\n  localKeyID: 01\n" + certificate + "priv:\n  00:11\n", certificate, {}},
+      {encrypted + certificate, certificate, {"EC PRIVATE KEY"}},
+      {certificate + encrypted + key, certificate, {"EC PRIVATE KEY", label}},
+      {certificate + broken + other, certificate, {"PRIVATE KEY"}},
+      // A key that was cut off.
+      {certificate + key.substr(0, key.size() / 2), certificate, {label}},
+  };
+  for (const Case& test : cases) {
+    std::vector<std::string> labels;
+    const auto text = published(test.file, &labels);
+    ASSERT_OK(text) << test.file;
+    EXPECT_EQ(*text, test.published) << test.file;
+    EXPECT_EQ(labels, test.labels) << test.file;
+  }
+}
+
+TEST(SigningCertificate, IsMissedInAFileThatHoldsAKeyOnly) {
+  const auto text = published(read_file(golden("keys/ec384.key.pem")));
+  ASSERT_FALSE(text);
+  EXPECT_EQ(text.error().code(), ErrorCode::kSigning);
+}
+
+TEST(SigningCertificate, OfATrustedKindSignsNothingAndIsPublishedBesideOneThatDoes) {
+  const std::string certificate = read_file(golden("keys/ec384.cert.pem"));
+  std::string trusted = certificate;
+  for (auto at = trusted.find("CERTIFICATE"); at != std::string::npos; at = trusted.find("CERTIFICATE", at + 20)) {
+    trusted.insert(at, "TRUSTED ");
+  }
+  EXPECT_FALSE(published(trusted));
+  EXPECT_EQ(published(trusted + certificate + read_file(golden("keys/ec384.key.pem"))).value(), trusted + certificate);
+}
+
+// Whoever implements Signer may hand over more than a certificate.
+TEST(SignatureSection, HasNothingOfTheSignersTextButCertificates) {
+  class Careless : public Signer {
+   public:
+    [[nodiscard]] const std::string& certificate_pem() const override { return text_; }
+    Result<std::vector<std::byte>> sign_digest(std::span<const std::byte> digest) const override {
+      return signer_->sign_digest(digest);
+    }
+
+   private:
+    std::unique_ptr<Signer> signer_ = golden_signer("ec384");
+    std::string text_ = read_file(golden("keys/ec384.key.pem")) + signer_->certificate_pem();
+  };
+  const auto section = make_signature_section(Careless(), kPcr0);
+  ASSERT_OK(section);
+  EXPECT_EQ(parse_signature_section(*section)->front().certificate_pem, read_file(golden("keys/ec384.cert.pem")));
 }
 
 TEST(Signing, MakesAnImageThatTheReaderFindsSigned) {
