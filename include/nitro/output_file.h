@@ -14,7 +14,8 @@ namespace nitro {
 /// in the same folder (O_TMPFILE), so that no signal and no crash, SIGKILL and power loss included, leaves half a file
 /// or touches an older one. Where the file system has no O_TMPFILE a hidden name beside the target is used, and removed
 /// on destruction and on every signal that ends the process by default, but SIGKILL and the faults of its own code. One
-/// OutputFile at a time in that case.
+/// OutputFile at a time in that case. A character device, such as /dev/null for who wants the measurements only, stays
+/// what it is: commit() writes the bytes to it.
 class OutputFile {
  public:
   OutputFile(OutputFile&& other) noexcept;
@@ -22,7 +23,8 @@ class OutputFile {
   ~OutputFile();
 
   /// A symbolic link is followed, also one whose target does not exist yet: the target is replaced or made.
-  /// Errors: kFileOperation when the folder is missing or not writable, `path` is a folder, or links lead in a circle.
+  /// Errors: kFileOperation when the folder is missing or not writable, `path` is a folder, a FIFO or another file that
+  /// cannot be replaced, or links lead in a circle.
   /// `mode` are the permissions of a new file, before the umask. An existing file's permissions are kept, and its owner
   /// and group where this user may give files to them; where not its group, the new one gets what everybody has.
   static Result<OutputFile> create(std::string path, unsigned mode = 0644);
@@ -32,7 +34,7 @@ class OutputFile {
   [[nodiscard]] const std::string& path() const { return path_; }
 
   /// Makes the content durable (fsync) and gives it its name, replacing what stood there. Errors leave the old file as
-  /// it was.
+  /// it was; a device may have got a part.
   Result<void> commit();
 
  private:
@@ -44,9 +46,11 @@ class OutputFile {
   };
   OutputFile(std::string path, Fd fd, std::string temporary, std::optional<Access> old);
   Result<void> take_over_access();
+  Result<void> write_to_device();
 
   std::string path_;
   Fd fd_;
+  Fd device_;              // invalid when the file gets a name
   std::string temporary_;  // empty while the file has no name
   std::optional<Access> old_;
 };

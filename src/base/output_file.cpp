@@ -13,6 +13,7 @@
 #include <filesystem>
 #include <random>
 #include <utility>
+#include <vector>
 
 #include "nitro/bytes.h"
 
@@ -127,6 +128,7 @@ OutputFile::OutputFile(std::string path, Fd fd, std::string temporary, std::opti
 OutputFile::OutputFile(OutputFile&& other) noexcept
     : path_(std::move(other.path_)),
       fd_(std::move(other.fd_)),
+      device_(std::move(other.device_)),
       temporary_(std::move(other.temporary_)),
       old_(other.old_) {
   other.temporary_.clear();
@@ -142,11 +144,19 @@ OutputFile::~OutputFile() {
 Result<OutputFile> OutputFile::create(std::string path, unsigned mode) {
   struct stat status {};
   const bool exists = ::stat(path.c_str(), &status) == 0;
-  if (!exists && errno != ENOENT) {
+  if (!exists && (errno != ENOENT || path.empty())) {
     return fail_errno(ErrorCode::kFileOperation, fmt::format("the output file {}", quote(path)));
   }
   if (exists && S_ISDIR(status.st_mode)) {
     return fail(ErrorCode::kFileOperation, fmt::format("{} is a folder; name a file", quote(path)));
+  }
+  if (exists && S_ISCHR(status.st_mode)) {
+    // Whoever writes the file goes back in it, which a device does not let him.
+    NITRO_TRY(Fd device, open_file(path, O_WRONLY | O_NOCTTY));
+    NITRO_TRY(Fd scratch, make_scratch_file());
+    OutputFile file(std::move(path), std::move(scratch), {}, std::nullopt);
+    file.device_ = std::move(device);
+    return file;
   }
   if (exists && !S_ISREG(status.st_mode)) {
     return fail(ErrorCode::kFileOperation,
@@ -191,7 +201,19 @@ Result<void> OutputFile::take_over_access() {
   return fail_errno(ErrorCode::kFileOperation, fmt::format("setting the permissions of {}", quote(path_)));
 }
 
+Result<void> OutputFile::write_to_device() {
+  std::vector<std::byte> buffer(std::size_t{1} << 20);
+  if (::lseek(fd_.get(), 0, SEEK_SET) != 0) return fail_errno(ErrorCode::kFileOperation, "reading the scratch file");
+  while (true) {
+    NITRO_TRY(const std::size_t size, read_full(fd_.get(), buffer));
+    if (size == 0) return {};
+    auto written = write_all(device_.get(), std::span(buffer).first(size));
+    if (!written) return fail_within(fmt::format("writing to {}", quote(path_)), std::move(written).error());
+  }
+}
+
 Result<void> OutputFile::commit() {
+  if (device_) return write_to_device();
   const auto failure = [this](std::string_view step) {
     return fail_errno(ErrorCode::kFileOperation, fmt::format("{} {}", step, quote(path_)));
   };

@@ -151,7 +151,52 @@ TEST(OutputFile, RefusesAFolderThatIsMissingAndAPathThatIsNoFile) {
   EXPECT_EQ(missing.error().code(), ErrorCode::kFileOperation);
   EXPECT_NE(missing.error().message().find("no/such"), std::string::npos);
   EXPECT_FALSE(OutputFile::create(folder.path()));
-  EXPECT_FALSE(OutputFile::create("/dev/null"));
+  EXPECT_FALSE(OutputFile::create(""));
+  ASSERT_EQ(::mkfifo((folder / "fifo").c_str(), 0600), 0);
+  EXPECT_FALSE(OutputFile::create(folder / "fifo"));
+}
+
+TEST(OutputFile, WritesToACharacterDeviceAndLeavesItOne) {
+  for (const bool committed : {true, false}) {
+    auto file = OutputFile::create("/dev/null");
+    ASSERT_OK(file);
+    // Whoever writes goes back to the header, and reads what he wrote to measure it.
+    ASSERT_OK(pwrite_all(file->fd(), as_bytes("end"), 5000));
+    ASSERT_OK(pwrite_all(file->fd(), as_bytes("begin"), 0));
+    EXPECT_EQ(*file_size(file->fd()), 5003U);
+    if (committed) ASSERT_OK(file->commit());
+  }
+  struct stat status {};
+  ASSERT_EQ(::lstat("/dev/null", &status), 0);
+  EXPECT_TRUE(S_ISCHR(status.st_mode));
+}
+
+TEST(OutputFile, GivesADeviceEveryByteInOrder) {
+  Fd terminal(::posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC));
+  if (!terminal || ::grantpt(terminal.get()) != 0 || ::unlockpt(terminal.get()) != 0)
+    GTEST_SKIP() << "no terminals here";
+  const std::string name = ::ptsname(terminal.get());
+  const Fd kept_open(::open(name.c_str(), O_RDWR | O_NOCTTY | O_CLOEXEC));
+  ASSERT_TRUE(kept_open);
+  auto file = OutputFile::create(name);
+  ASSERT_OK(file);
+  ASSERT_OK(pwrite_all(file->fd(), as_bytes("def"), 3));
+  ASSERT_OK(pwrite_all(file->fd(), as_bytes("abc"), 0));
+  ASSERT_OK(file->commit());
+  std::array<std::byte, 6> seen{};
+  ASSERT_OK(read_exact(terminal.get(), seen));
+  EXPECT_EQ(as_text(seen), "abcdef");
+}
+
+TEST(OutputFile, SaysThatADeviceIsFull) {
+  auto file = OutputFile::create("/dev/full");
+  ASSERT_OK(file);
+  ASSERT_OK(write_all(file->fd(), as_bytes("x")));
+  const auto committed = file->commit();
+  ASSERT_FALSE(committed);
+  EXPECT_EQ(committed.error().code(), ErrorCode::kFileOperation);
+  EXPECT_EQ(committed.error().system_errno(), ENOSPC);
+  EXPECT_NE(committed.error().message().find("/dev/full"), std::string::npos) << committed.error().message();
 }
 
 // Has the kernel refuse this process files without a name, as some file systems do; it cannot be undone.
