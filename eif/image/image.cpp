@@ -106,11 +106,15 @@ Result<ImageConfig> parse_config(const Json& config) {
   const auto* runtime = value_at(config, "config");
   if (runtime != nullptr && runtime->is_object()) {
     parsed.working_folder = text_at(*runtime, "WorkingDir");
+    parsed.user = text_at(*runtime, "User");
     NITRO_TRY(auto environment, words_at(*runtime, "Env"));
     if (environment) parsed.environment = std::move(*environment);
     NITRO_TRY(auto command, words_at(*runtime, "Cmd"));
+    auto entrypoint = words_at(*runtime, "Entrypoint");
     if (!command || command->empty()) {
-      NITRO_TRY(command, words_at(*runtime, "Entrypoint"));
+      NITRO_TRY(command, std::move(entrypoint));
+    } else if (entrypoint && *entrypoint) {
+      parsed.unused_entrypoint = std::move(**entrypoint);
     }
     if (command && !command->empty()) {
       parsed.command = std::move(*command);

@@ -20,7 +20,9 @@ struct ImageConfig {
   std::vector<std::string> command;      ///< CMD; ENTRYPOINT when there is no CMD
   std::vector<std::string> environment;  ///< "NAME=value"
   std::string working_folder;
-  std::vector<std::string> layer_digests;  ///< of the uncompressed layers ("diff_ids")
+  std::string user;                            ///< "name", "uid:gid", …; empty: root
+  std::vector<std::string> unused_entrypoint;  ///< ENTRYPOINT beside a CMD, which alone is the command
+  std::vector<std::string> layer_digests;      ///< of the uncompressed layers ("diff_ids")
 };
 /// Errors: kEifBuilding when the image is not for Linux, there is neither CMD nor ENTRYPOINT, or a value has another
 /// type than it must.
@@ -43,6 +45,10 @@ class Image {
 
   [[nodiscard]] const ImageConfig& config() const { return config_; }
   [[nodiscard]] const ImageSource& source() const { return source_; }
+  /// Whether there is a file at `path`, from the root; symbolic links are followed.
+  [[nodiscard]] bool has_file(std::string_view path) const {
+    return tree_->find(path, Tree::Lookup::kFollow) != nullptr;
+  }
   /// Bytes of all files in all layers, which is what engines call the size of an image.
   [[nodiscard]] std::uint64_t size_bytes() const { return size_bytes_; }
   /// Whether any layer is compressed. Contents then arrive in the order of the layers, not in that of the ramdisk.
