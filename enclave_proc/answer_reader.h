@@ -19,13 +19,13 @@ struct Answer {
   std::optional<std::int32_t> status;  ///< nothing: no status came
 };
 
-/// Puts the answer of a process together from the bytes of its connection. Holds at most kMaxReplyBytes of texts, and
-/// one message of that size.
+/// Puts the answer of a process together from the bytes of its connection. Holds at most `max_bytes` of texts, and one
+/// message of that size.
 class AnswerReader {
  public:
   /// `expects_confirmation`: the replies start with kConfirmation.
-  AnswerReader(Answer& answer, bool expects_confirmation)
-      : answer_(answer), awaits_confirmation_(expects_confirmation) {}
+  AnswerReader(Answer& answer, bool expects_confirmation, std::uint64_t max_bytes = kMaxReplyBytes)
+      : answer_(answer), awaits_confirmation_(expects_confirmation), max_bytes_(max_bytes), reader_(max_bytes) {}
 
   /// Takes the bytes that came next; false when they are not an answer of the protocol.
   bool take(std::span<const std::byte> bytes);
@@ -37,7 +37,8 @@ class AnswerReader {
 
   Answer& answer_;
   bool awaits_confirmation_;
-  MessageReader reader_{kMaxReplyBytes};
+  std::uint64_t max_bytes_;
+  MessageReader reader_;
 };
 
 }  // namespace nitro::proc

@@ -38,7 +38,7 @@ Result<std::string> socket_name(std::string_view id) {
   const std::string_view slot = separator == std::string_view::npos ? id : id.substr(separator + kSeparator.size());
   if (slot.empty() || slot.size() > 64 || slot.find('/') != std::string_view::npos ||
       slot.find('\0') != std::string_view::npos) {
-    return fail(ErrorCode::kSocketPathNotFound, fmt::format("{} is not the ID of an enclave", quote(id)));
+    return fail(ErrorCode::kSocket, fmt::format("{} is not the ID of an enclave", quote(id)));
   }
   return fmt::format("{}.sock", slot);
 }

@@ -13,7 +13,7 @@ namespace nitro::proc {
 /// the slot's number in hexadecimal.
 [[nodiscard]] std::string enclave_id(std::uint64_t slot_uid);
 /// The name of an enclave's socket in the sockets folder: the part of its ID after the last "-enc", and ".sock".
-/// Errors: kSocketPathNotFound when `id` could not be one, for example because it has a '/'.
+/// Errors: kSocket when `id` could not be one, for example because it has a '/'.
 Result<std::string> socket_name(std::string_view id);
 /// The folder of an enclave on a local machine, in the sockets folder (docs/local-vsock.md).
 [[nodiscard]] std::string local_folder_name(std::string_view id);

@@ -23,9 +23,10 @@ constexpr std::uint64_t kLastAutomaticCid = kFirstEnclaveCid + 65536;
 
 Result<std::vector<std::uint32_t>> choose_cpus(const RunRequest& request) {
   const auto online = static_cast<std::uint32_t>(std::max(1L, ::sysconf(_SC_NPROCESSORS_ONLN)));
-  if (!request.cpu_ids.empty()) {
+  NITRO_CHECK(check_cpus(request));
+  if (const auto* wanted = std::get_if<std::vector<std::uint32_t>>(&request.cpus)) {
     std::set<std::uint32_t> seen;
-    for (const std::uint32_t id : request.cpu_ids) {
+    for (const std::uint32_t id : *wanted) {
       if (!seen.insert(id).second)
         return fail(ErrorCode::kInvalidCpuConfiguration, fmt::format("CPU {} is named twice", id));
       if (id >= online) {
@@ -33,9 +34,9 @@ Result<std::vector<std::uint32_t>> choose_cpus(const RunRequest& request) {
                     fmt::format("CPU {} is not one of this machine's: 0 to {}", id, online - 1));
       }
     }
-    return request.cpu_ids;
+    return *wanted;
   }
-  const std::uint32_t count = request.cpu_count.value_or(1);
+  const auto count = std::get<std::uint32_t>(request.cpus);
   if (count > online) {
     return fail(ErrorCode::kInsufficientCpus, fmt::format("{} CPUs are asked for, this machine has {}", count, online));
   }

@@ -8,6 +8,7 @@
 #include <functional>
 #include <optional>
 #include <string>
+#include <variant>
 #include <vector>
 
 #include "enclave_proc/vsock_address.h"
@@ -27,8 +28,8 @@ struct RunRequest {
   std::string eif_path;
   std::optional<std::uint64_t> enclave_cid;  ///< absent: the machine chooses
   MemorySize memory;
-  std::vector<std::uint32_t> cpu_ids;  ///< exactly these CPUs; empty: cpu_count of them
-  std::optional<std::uint32_t> cpu_count;
+  /// How many CPUs, or exactly which; none starts no enclave, see check_cpus().
+  std::variant<std::uint32_t, std::vector<std::uint32_t>> cpus = 1U;
   bool debug_mode = false;
   std::string enclave_name;
   Backend backend = Backend::kNitro;
@@ -76,6 +77,9 @@ class Machine {
 
 /// The time an enclave gets to boot: 90 s for each 6 GiB of image and 90 s for each 100 GiB of memory, each rounded up.
 [[nodiscard]] std::chrono::milliseconds boot_timeout_for(std::uint64_t eif_bytes, std::uint64_t memory_bytes);
+
+/// Whether any CPU is asked for. Errors: kIoctl, as it is the driver that starts no enclave without one.
+[[nodiscard]] Result<void> check_cpus(const RunRequest& request);
 
 /// Whether `memory` is enough for an image of this size: 64 MiB, and four times the image. Errors:
 /// kInsufficientMemoryRequested, which names the least that is.

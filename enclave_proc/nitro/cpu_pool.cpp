@@ -79,8 +79,9 @@ Result<CpuPool> CpuPool::parse(std::string_view text) {
 }
 
 Result<void> CpuPool::check(const RunRequest& request) const {
-  if (!request.cpu_ids.empty()) return check_ids(request.cpu_ids);
-  const std::uint32_t count = request.cpu_count.value_or(1);
+  NITRO_CHECK(check_cpus(request));
+  if (const auto* ids = std::get_if<std::vector<std::uint32_t>>(&request.cpus)) return check_ids(*ids);
+  const auto count = std::get<std::uint32_t>(request.cpus);
   if (count <= ids_.size()) return {};
   if (ids_.empty())
     return fail(ErrorCode::kInsufficientCpus,

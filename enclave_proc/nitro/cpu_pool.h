@@ -20,7 +20,8 @@ class CpuPool {
   static Result<CpuPool> parse(std::string_view text);
 
   /// What can be told before the driver is asked: that named CPUs are in the pool, each named once, or that the pool
-  /// has as many as are asked for. Errors: kInvalidCpuConfiguration, kNoSuchCpuInPool, kInsufficientCpus.
+  /// has as many as are asked for. Errors: kInvalidCpuConfiguration, kNoSuchCpuInPool, kInsufficientCpus, and kIoctl
+  /// when none is asked for.
   [[nodiscard]] Result<void> check(const RunRequest& request) const;
 
   [[nodiscard]] const std::vector<std::uint32_t>& ids() const { return ids_; }

@@ -110,8 +110,12 @@ class NitroEnclave final : public Machine {
   }
 
   Result<std::vector<std::uint32_t>> add_cpus(EventLoop& loop) {
-    std::vector<std::uint32_t> wanted = request_.cpu_ids;
-    if (wanted.empty()) wanted.assign(request_.cpu_count.value_or(1), kAnyCpu);
+    std::vector<std::uint32_t> wanted;
+    if (const auto* ids = std::get_if<std::vector<std::uint32_t>>(&request_.cpus)) {
+      wanted = *ids;
+    } else {
+      wanted.assign(std::get<std::uint32_t>(request_.cpus), kAnyCpu);
+    }
     NITRO_TRY(const Turn turn, wait_for_turn(loop));
     std::vector<std::uint32_t> given;
     for (const std::uint32_t id : wanted) {

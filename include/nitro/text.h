@@ -17,6 +17,9 @@ namespace nitro {
 /// reference and Go's parser refuse it; ours would pass over it.
 [[nodiscard]] bool has_byte_order_mark(std::string_view text);
 
+/// `text` with what is not printable() replaced in each of its lines: a report of another program, fit for a terminal.
+[[nodiscard]] std::string printable_lines(std::string_view text);
+
 /// A number of bytes in MiB with one decimal, rounded down: "12.5".
 [[nodiscard]] std::string in_mib(std::uint64_t bytes);
 

@@ -54,7 +54,7 @@ std::string report(const Error& error, std::string_view action, const std::strin
                   description.name, error.message(), description.remedy, tag(error.code()));
   const char* wanted = std::getenv("BACKTRACE");
   if (wanted != nullptr && std::string_view(wanted) == "1") text += fmt::format("\nBacktrace:\n{}", backtrace);
-  if (path) text += fmt::format("If you open a support ticket, please provide the error log found at \"{}\"\n", *path);
+  if (path) text += fmt::format("The steps that led to it: {}\n", quote(*path));
   return text;
 }
 

@@ -3,6 +3,8 @@
 
 #include <algorithm>
 
+#include "nitro/bytes.h"
+
 namespace nitro {
 
 std::string to_lower(std::string_view text) {
@@ -20,6 +22,17 @@ std::string_view trimmed(std::string_view text, std::string_view blanks) {
 
 bool has_byte_order_mark(std::string_view text) {
   return text.starts_with("\xef\xbb\xbf");
+}
+
+std::string printable_lines(std::string_view text) {
+  std::string result;
+  while (true) {
+    const auto end = text.find('\n');
+    result += printable(text.substr(0, end));
+    if (end == std::string_view::npos) return result;
+    result += '\n';
+    text.remove_prefix(end + 1);
+  }
 }
 
 std::string in_mib(std::uint64_t bytes) {

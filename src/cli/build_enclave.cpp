@@ -13,6 +13,7 @@
 #include "eif/image/inspection.h"
 #include "eif/image/open.h"
 #include "eif/image/ramdisk.h"
+#include "eif/image/surprises.h"
 #include "eif/kms/open_signer.h"
 #include "nitro/bytes.h"
 #include "nitro/directories.h"
@@ -41,9 +42,9 @@ struct Platform {
 constexpr Platform kX86_64{"x86_64", "amd64", "bzImage", eif::Architecture::kX86_64};
 constexpr Platform kAarch64{"aarch64", "arm64", "Image", eif::Architecture::kAarch64};
 
-Result<Platform> choose_platform(const std::string& architecture) {
-  std::string name = architecture;
-  if (name.empty()) {
+Result<Platform> choose_platform(const std::optional<std::string>& architecture) {
+  std::string name = architecture.value_or("");
+  if (!architecture) {
     utsname system{};
     if (::uname(&system) != 0) return fail_errno(ErrorCode::kUnspecified, "asking for this machine's architecture");
     name = system.machine;
@@ -109,6 +110,7 @@ Result<std::unique_ptr<eif::Signer>> open_signer(const BuildEnclaveOptions& opti
   if (!options.private_key) return std::unique_ptr<eif::Signer>();
   auto signer = kms::open_signer(*options.private_key, *options.signing_certificate);
   if (!signer) return Failure(as_building(std::move(signer).error()));
+  std::fputs(kms::warning_about(**signer, *options.signing_certificate).c_str(), stderr);
   return signer;
 }
 
@@ -227,6 +229,11 @@ Result<void> build_enclave(const BuildEnclaveOptions& options) {
   auto loaded = image::Image::load(std::move(source));
   if (!loaded) return fail_within("container image " + quote(name), std::move(loaded).error());
   NITRO_CHECK(check_architecture(*loaded, platform));
+  progress.show("");
+  for (const auto& surprise :
+       image::surprises_in(loaded->config(), [&loaded](const auto& path) { return loaded->has_file(path); })) {
+    std::fprintf(stderr, "Note: %s.\n", surprise.c_str());
+  }
   const auto metadata = complete_metadata(std::move(given), options, blobs, reference, *loaded);
 
   auto written = write_image(output.fd(), platform, blobs, metadata, signer.get(), *loaded, progress);
@@ -242,7 +249,7 @@ Result<void> build_enclave(const BuildEnclaveOptions& options) {
 }
 
 void add_build_enclave(CLI::App& application, Chosen& chosen) {
-  auto* command = application.add_subcommand("build-enclave", "Builds an enclave image and saves it to a file");
+  auto* command = application.add_subcommand("build-enclave", "Makes an enclave image from a container image");
   auto options = std::make_shared<BuildEnclaveOptions>();
   command
       ->add_option(
@@ -251,19 +258,21 @@ void add_build_enclave(CLI::App& application, Chosen& chosen) {
           "oci:FOLDER[:NAME], oci-archive:PATH[:NAME], docker://HOST/NAME. With --docker-dir: the name for the new "
           "image")
       ->required();
-  command->add_option("--docker-dir", options->docker_dir, "Local path to a directory containing a Dockerfile");
-  command->add_option("--output-file", options->output_file, "Location where the enclave image should be saved")
+  command->add_option("--docker-dir", options->docker_dir,
+                      "A folder with a Dockerfile, to build the container image from first");
+  command->add_option("--output-file", options->output_file, "The file to write; /dev/null for the measurements alone")
       ->required();
   auto* certificate = command->add_option("--signing-certificate", options->signing_certificate,
-                                          "Local path to developer's X509 signing certificate");
+                                          "A certificate (X.509, PEM), to sign the image with");
   auto* key = command->add_option("--private-key", options->private_key,
-                                  "Local path to developer's elliptic curve private key, or ARN of a key in AWS KMS");
+                                  "The key of the certificate: a file (PEM), or the ARN of a key in AWS KMS");
   certificate->needs(key);
   key->needs(certificate);
-  command->add_option("--name", options->image_name, "Name for enclave image");
-  command->add_option("--version", options->image_version, "Version of the enclave image");
-  command->add_option("--metadata", options->metadata_path,
-                      "Path to JSON containing the custom metadata provided by the user");
+  command->add_option("--name", options->image_name,
+                      "The name that the image states. Default: that of the container image");
+  command->add_option("--version", options->image_version,
+                      "The version that the image states. Default: the digest of the container image's configuration");
+  command->add_option("--metadata", options->metadata_path, "A JSON file with more metadata, 4096 bytes at most");
   command->add_option("--build-time", options->build_time,
                       "Build time to write into the image (RFC 3339), for builds that can be repeated");
   command->add_option("--arch", options->architecture, "x86_64 or aarch64; default: this machine's")

@@ -19,8 +19,8 @@ struct BuildEnclaveOptions {
   std::optional<std::string> image_version;  ///< default: the digest of the image's configuration
   std::optional<std::string> metadata_path;  ///< JSON file whose keys are added to the metadata
   std::optional<std::string> build_time;     ///< RFC 3339; default: SOURCE_DATE_EPOCH, else now
-  std::string
-      architecture;  ///< "x86_64" or "aarch64"; empty: this machine's. It chooses the kernel, and the image of several
+  /// "x86_64" or "aarch64"; default: this machine's. It chooses the kernel, and the image of several.
+  std::optional<std::string> architecture;
 };
 
 /// Builds an enclave image from a container image and the kernel, init and NSM driver of the blobs folder. The output

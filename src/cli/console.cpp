@@ -96,7 +96,7 @@ Result<void> copy_until_end(int console, std::optional<std::chrono::seconds> lim
 
 struct Options {
   std::string enclave_id;
-  std::string enclave_name;
+  std::optional<std::string> enclave_name;
   std::optional<std::string> disconnect_timeout;
 };
 
@@ -115,11 +115,11 @@ Result<std::optional<std::chrono::seconds>> parse_limit(const std::optional<std:
 }
 
 Result<void> console(const Options& options) {
-  NITRO_TRY(const auto limit, parse_limit(options.disconnect_timeout));
   std::string id = options.enclave_id;
-  if (!options.enclave_name.empty()) {
-    NITRO_TRY(id, proc::id_of(options.enclave_name, sockets_folders()));
+  if (options.enclave_name) {
+    NITRO_TRY(id, proc::id_of(*options.enclave_name, sockets_folders()));
   }
+  NITRO_TRY(const auto limit, parse_limit(options.disconnect_timeout));
   return show_console(id, limit);
 }
 
@@ -132,7 +132,7 @@ Result<void> show_console(const std::string& enclave_id, std::optional<std::chro
   NITRO_TRY(auto for_flags, proc::connect_to(enclave_id, folders));
   NITRO_TRY(const std::uint64_t flags, proc::ask_number(std::move(for_flags), proc::Command::kGetEnclaveFlags));
   if ((flags & proc::kDebugModeFlag) == 0) {
-    return fail(ErrorCode::kConsoleConnection, "the enclave was not started with --debug-mode");
+    return fail(ErrorCode::kConsoleConnection, "the enclave has no console, as it does not run in debug mode");
   }
   // On stdout, where the reference has these lines: its users' scripts take any word on stderr for a failure.
   std::cout << "Connecting to the console for enclave " << cid << "...\n" << std::flush;
@@ -145,14 +145,13 @@ Result<void> show_console(const std::string& enclave_id, std::optional<std::chro
 }
 
 void add_console(CLI::App& application, Chosen& chosen) {
-  auto* command = application.add_subcommand("console", "Connect to the console of an enclave");
+  auto* command = application.add_subcommand("console", "Shows the console of an enclave in debug mode");
   auto options = std::make_shared<Options>();
   auto* which = command->add_option_group("which enclave");
-  which->add_option("--enclave-id", options->enclave_id, "Enclave ID, used to uniquely identify an enclave");
-  which->add_option("--enclave-name", options->enclave_name, "Enclave name, used to uniquely identify an enclave");
+  which->add_option("--enclave-id", options->enclave_id, "The enclave with this ID");
+  which->add_option("--enclave-name", options->enclave_name, "The enclave with this name");
   which->require_option(1);
-  command->add_option("--disconnect-timeout", options->disconnect_timeout,
-                      "The time in seconds after which the console disconnects from the enclave");
+  command->add_option("--disconnect-timeout", options->disconnect_timeout, "Stop after this many seconds; 0: never");
   command->callback([&chosen, options] {
     chosen = {"Enclave Console", [options](Context&) { return console(*options); }};
   });

@@ -23,9 +23,9 @@ Result<void> describe_eif(const std::string& path, std::ostream& out) {
 namespace nitro::cli {
 
 void add_describe_eif(CLI::App& application, Chosen& chosen) {
-  auto* command = application.add_subcommand("describe-eif", "Returns information about the EIF found at a given path");
+  auto* command = application.add_subcommand("describe-eif", "Tells what an enclave image file holds");
   auto path = std::make_shared<std::string>();
-  command->add_option("--eif-path", *path, "Path to the EIF to describe")->required();
+  command->add_option("--eif-path", *path, "The enclave image file")->required();
   command->callback([&chosen, path] {
     chosen = {"Describe EIF", [path](Context&) { return describe_eif(*path, std::cout); }};
   });

@@ -20,9 +20,9 @@ Result<void> describe_enclaves(bool with_metadata) {
 }  // namespace
 
 void add_describe_enclaves(CLI::App& application, Chosen& chosen) {
-  auto* command = application.add_subcommand("describe-enclaves", "Returns a list of the running enclaves");
+  auto* command = application.add_subcommand("describe-enclaves", "Lists the enclaves that run");
   auto with_metadata = std::make_shared<bool>(false);
-  command->add_flag("--metadata", *with_metadata, "Adds EIF metadata of the current enclaves to the command output");
+  command->add_flag("--metadata", *with_metadata, "With what their images say of themselves");
   command->callback([&chosen, with_metadata] {
     chosen = {"Describe Enclave", [with_metadata](Context&) { return describe_enclaves(*with_metadata); }};
   });

@@ -7,6 +7,7 @@
 #include <iostream>
 
 #include "nitro/json.h"
+#include "nitro/text.h"
 #include "src/cli/output.h"
 
 namespace nitro::cli {
@@ -18,7 +19,7 @@ Result<std::vector<nlohmann::ordered_json>> print_answers(const std::vector<proc
   std::size_t failed = 0;
   for (const proc::Answer& answer : answers) {
     if (skip_not_permitted && answer.status == EACCES) continue;
-    std::cerr << answer.standard_error;
+    std::cerr << printable_lines(answer.standard_error);
     auto json = parse_json(answer.standard_output, ErrorCode::kSerde);
     if (!answer.complete || !answer.status || !json) {
       ++silent;

@@ -26,9 +26,9 @@ Result<void> explain(std::string code) {
 }  // namespace
 
 void add_explain(CLI::App& application, Chosen& chosen) {
-  auto* command = application.add_subcommand("explain", "Display detailed information about an error code");
+  auto* command = application.add_subcommand("explain", "Tells what an error code means and what to do");
   auto code = std::make_shared<std::string>();
-  command->add_option("--error-code", *code, "Error code, as printed by the command that failed, e.g. E19")->required();
+  command->add_option("--error-code", *code, "The code between the brackets, E19 for instance")->required();
   command->callback([&chosen, code] { chosen = {"Explain Error", [code](Context&) { return explain(*code); }}; });
 }
 

@@ -47,7 +47,7 @@ int run(int argc, char** argv) {
   // reported or ignored where they happen.
   std::signal(SIGPIPE, SIG_IGN);
   std::signal(SIGXFSZ, SIG_IGN);
-  CLI::App application("CLI for enclave lifetime management", "nitro-cli");
+  CLI::App application("Builds, signs, runs and watches Nitro Enclaves", "nitro-cli");
   application.set_version_flag("-V,--version", fmt::format("Nitro CLI {}", kVersion), "Print version");
   application.require_subcommand(1);
   application.set_help_flag("-h,--help", "Print help");

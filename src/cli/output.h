@@ -13,7 +13,8 @@ namespace nitro {
 /// {"Measurements": {…}}, the answer of build-enclave and sign-eif.
 [[nodiscard]] nlohmann::ordered_json build_info_json(const eif::Measurements& measurements);
 
-/// Writes `json` and a newline.
+/// Writes `json` and a newline. Characters that a terminal would obey appear as JSON's escapes, so that texts of images
+/// and of other processes can be looked at; whoever parses the JSON gets them as they are.
 void print_json(std::ostream& out, const nlohmann::ordered_json& json);
 
 }  // namespace nitro

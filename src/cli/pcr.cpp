@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <iostream>
+#include <optional>
 
 #include "nitro/bytes.h"
 #include "nitro/eif/measure.h"
@@ -15,16 +16,16 @@ namespace {
 
 struct Options {
   std::string input;
-  std::string signing_certificate;
+  std::optional<std::string> signing_certificate;
 };
 
 Result<void> pcr(const Options& options) {
   nlohmann::ordered_json json;
-  if (!options.signing_certificate.empty()) {
-    NITRO_TRY(const std::string pem, read_text_file(options.signing_certificate));
+  if (options.signing_certificate) {
+    NITRO_TRY(const std::string pem, read_text_file(*options.signing_certificate));
     auto value = eif::measure_certificate(pem);
     if (!value) {
-      return fail_within(fmt::format("measuring {}", quote(options.signing_certificate)),
+      return fail_within(fmt::format("measuring {}", quote(*options.signing_certificate)),
                          std::move(value).error().as(ErrorCode::kHasher));
     }
     json["PCR8"] = to_hex(*value);
@@ -41,14 +42,12 @@ Result<void> pcr(const Options& options) {
 }  // namespace
 
 void add_pcr(CLI::App& application, Chosen& chosen) {
-  auto* command = application.add_subcommand("pcr", "Return the PCR hash value of the given input");
+  auto* command = application.add_subcommand("pcr", "Computes the PCR that a file stands for");
   auto options = std::make_shared<Options>();
   auto* what = command->add_option_group("what to measure");
-  what->add_option("--input", options->input, "Given a path to a file, returns the PCR hash of the bytes it contains");
+  what->add_option("--input", options->input, "Any file: the PCR of its bytes");
   what->add_option("--signing-certificate", options->signing_certificate,
-                   "Takes the path to the '.pem' signing certificate and returns PCR8. Can be used to identify the "
-                   "certificate used to "
-                   "sign an EIF");
+                   "A certificate in PEM form: the PCR8 of enclaves whose image it signs");
   what->require_option(1);
   command->callback([&chosen, options] { chosen = {"File PCR", [options](Context&) { return pcr(*options); }}; });
 }

@@ -11,16 +11,17 @@ namespace nitro::cli {
 namespace {
 
 struct Options {
-  std::string eif_path;
+  std::optional<std::string> eif_path;
   std::string signing_certificate;
   std::optional<std::string> private_key;
 };
 
 Result<void> sign_eif(const Options& options) {
-  if (options.eif_path.empty()) return fail(ErrorCode::kMissingArgument, "--eif-path is missing");
+  if (!options.eif_path) return fail(ErrorCode::kMissingArgument, "--eif-path is missing");
   if (!options.private_key) return fail(ErrorCode::kSigning, "--private-key and --signing-certificate are missing");
   NITRO_TRY(const auto signer, kms::open_signer(*options.private_key, options.signing_certificate));
-  auto measurements = eif::sign_image(options.eif_path, *signer);
+  std::cerr << kms::warning_about(*signer, options.signing_certificate);
+  auto measurements = eif::sign_image(*options.eif_path, *signer);
   // Scripts know one code for all that keeps an image from being signed.
   if (!measurements) return Failure(std::move(measurements).error().as(ErrorCode::kSigning));
   std::cerr << "Enclave Image successfully signed.\n";
@@ -31,13 +32,13 @@ Result<void> sign_eif(const Options& options) {
 }  // namespace
 
 void add_sign_eif(CLI::App& application, Chosen& chosen) {
-  auto* command = application.add_subcommand("sign-eif", "Sign EIF with the given key");
+  auto* command = application.add_subcommand("sign-eif", "Signs an enclave image file, in place");
   auto options = std::make_shared<Options>();
-  command->add_option("--eif-path", options->eif_path, "Path pointing to a prebuilt EIF image");
-  auto* certificate = command->add_option("--signing-certificate", options->signing_certificate,
-                                          "Local path to developer's X509 signing certificate");
+  command->add_option("--eif-path", options->eif_path, "The enclave image file");
+  auto* certificate =
+      command->add_option("--signing-certificate", options->signing_certificate, "A certificate (X.509, PEM)");
   auto* key = command->add_option("--private-key", options->private_key,
-                                  "Local path to developer's elliptic curve private key, or ARN of a key in AWS KMS");
+                                  "The key of the certificate: a file (PEM), or the ARN of a key in AWS KMS");
   certificate->needs(key);
   key->needs(certificate);
   command->callback([&chosen, options] {

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <optional>
+
 #include "enclave_proc/client.h"
 #include "nitro/directories.h"
 #include "src/cli/command.h"
@@ -9,7 +11,7 @@ namespace {
 
 struct Options {
   std::string enclave_id;
-  std::string enclave_name;
+  std::optional<std::string> enclave_name;
   bool all = false;
 };
 
@@ -20,8 +22,8 @@ Result<void> terminate(const Options& options) {
     NITRO_TRY(connections, proc::connect_to_all(folders));
   } else {
     std::string id = options.enclave_id;
-    if (!options.enclave_name.empty()) {
-      NITRO_TRY(id, proc::id_of(options.enclave_name, folders));
+    if (options.enclave_name) {
+      NITRO_TRY(id, proc::id_of(*options.enclave_name, folders));
     }
     NITRO_TRY(auto connection, proc::connect_to(id, folders));
     connections.push_back(std::move(connection));
@@ -37,12 +39,12 @@ Result<void> terminate(const Options& options) {
 }  // namespace
 
 void add_terminate_enclave(CLI::App& application, Chosen& chosen) {
-  auto* command = application.add_subcommand("terminate-enclave", "Terminates an enclave");
+  auto* command = application.add_subcommand("terminate-enclave", "Ends enclaves");
   auto options = std::make_shared<Options>();
   auto* which = command->add_option_group("which enclave");
-  which->add_option("--enclave-id", options->enclave_id, "Enclave ID, used to uniquely identify an enclave");
-  which->add_option("--enclave-name", options->enclave_name, "Enclave name, used to uniquely identify an enclave");
-  which->add_flag("--all", options->all, "Terminate all running enclave instances belonging to the current user");
+  which->add_option("--enclave-id", options->enclave_id, "The enclave with this ID");
+  which->add_option("--enclave-name", options->enclave_name, "The enclave with this name");
+  which->add_flag("--all", options->all, "Every enclave that this user has started");
   which->require_option(1);
   command->callback([&chosen, options] {
     chosen = {options->all ? "Terminate All Enclaves" : "Terminate Enclave",

@@ -5,6 +5,15 @@
 #include <cstdlib>
 
 #include "enclave_proc/answer_reader.h"
+#include "nitro/eif/metadata.h"
+#include "nitro/json.h"
+
+namespace {
+
+// Small, so that an input can go beyond it.
+constexpr std::uint64_t kMaxAnswerBytes = 6000;
+
+}  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   if (size == 0) return 0;
@@ -12,18 +21,24 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   const std::size_t piece = 1 + data[0] / 2 * 4;
   const auto bytes = std::as_bytes(std::span(data, size)).subspan(1);
   nitro::proc::Answer answer;
-  nitro::proc::AnswerReader reader(answer, confirmed);
+  nitro::proc::AnswerReader reader(answer, confirmed, kMaxAnswerBytes);
   bool good = true;
   for (std::size_t at = 0; good && at < bytes.size(); at += piece)
     good = reader.take(bytes.subspan(at, std::min(piece, bytes.size() - at)));
   // Texts come from the bytes and nowhere else, and how these were cut makes no difference.
-  if (answer.standard_output.size() + answer.standard_error.size() > size) std::abort();
+  const std::size_t texts = answer.standard_output.size() + answer.standard_error.size();
+  if (texts > std::min<std::size_t>(size, kMaxAnswerBytes)) std::abort();
   nitro::proc::Answer whole;
-  nitro::proc::AnswerReader at_once(whole, confirmed);
+  nitro::proc::AnswerReader at_once(whole, confirmed, kMaxAnswerBytes);
   if (at_once.take(bytes) != good || whole.standard_output != answer.standard_output ||
       whole.standard_error != answer.standard_error || whole.status != answer.status ||
       (good && at_once.at_end() != reader.at_end())) {
     std::abort();
+  }
+  // What is printed of it says the same.
+  if (const auto json = nitro::parse_json(answer.standard_output, nitro::ErrorCode::kSerde)) {
+    const auto again = nitro::parse_json(nitro::eif::json_text(*json), nitro::ErrorCode::kSerde);
+    if (!again || nitro::eif::json_text(*again) != nitro::eif::json_text(*json)) std::abort();
   }
   return 0;
 }

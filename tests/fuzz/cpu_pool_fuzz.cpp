@@ -13,10 +13,10 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   if (!pool || pool->ids().empty()) return 0;
   // Whatever the pool names can be asked for.
   nitro::proc::RunRequest request;
-  request.cpu_ids = {pool->ids().front()};
+  request.cpus = std::vector{pool->ids().front()};
   if (!pool->check(request)) std::abort();
   request = {};
-  request.cpu_count = static_cast<std::uint32_t>(pool->ids().size());
+  request.cpus = static_cast<std::uint32_t>(pool->ids().size());
   if (!pool->check(request)) std::abort();
   return 0;
 }

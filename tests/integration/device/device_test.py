@@ -341,7 +341,7 @@ class Life(DeviceTest):
                     out, err, status = show(limit)
                     self.assertEqual((out, status), ("late words\n", 0), err)
         for limit in ("x", "1.5", "1s", "0x1", str(2**64)):
-            done = machine.run(f"console --enclave-name nobody --disconnect-timeout {limit}")
+            done = machine.run(f"console --enclave-id nobody --disconnect-timeout {limit}")
             self.assertEqual((done.returncode, re.findall(r"\[ (E\d\d) \]", done.stderr)), (3, ["E03"]), done.stderr)
 
     def test_a_killed_enclave_process_takes_its_enclave_with_it(self):

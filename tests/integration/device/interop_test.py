@@ -2,10 +2,7 @@
 """nitro-cli and the reference's on one machine: each lists, describes, watches and ends the enclaves of the other. The machine is the
 stand-in of tests/support/nitro_device.
 
-Runs when NITRO_REFERENCE_CLI names the reference's program, which is built so (nitro-cli 1.5.0, a few minutes):
-
-    git clone --branch v1.5.0 https://github.com/aws/aws-nitro-enclaves-cli && cd aws-nitro-enclaves-cli
-    cargo build --release --bin nitro-cli && export NITRO_REFERENCE_CLI=$PWD/target/release/nitro-cli
+Runs when NITRO_REFERENCE_CLI names an installed nitro-cli 1.5.0 of the AWS tools.
 """
 import contextlib
 import json

@@ -26,6 +26,12 @@ TEST(Text, LosesCapitalsOfTheAlphabetOnly) {
   EXPECT_EQ(to_lower("\xc3\x9c"), "\xc3\x9c");
 }
 
+TEST(Text, OfSeveralLinesKeepsItsLinesAndNothingElseThatMovesTheCursor) {
+  EXPECT_EQ(printable_lines("[ E19 ] File: none.\n\nMore\n"), "[ E19 ] File: none.\n\nMore\n");
+  EXPECT_EQ(printable_lines("\x1b]0;a\a\x1b[2J\rx\n\x1b[1A\n"), "?]0;a??[2J?x\n?[1A\n");
+  EXPECT_EQ(printable_lines(""), "");
+}
+
 TEST(Text, TellsMebibytesRoundedDown) {
   EXPECT_EQ(in_mib(0), "0.0");
   EXPECT_EQ(in_mib((1 << 20) - 1), "0.9");

@@ -27,13 +27,13 @@ class Tree {
 
 RunRequest request_ids(Ids ids) {
   RunRequest request;
-  request.cpu_ids = std::move(ids);
+  request.cpus = std::move(ids);
   return request;
 }
 
 RunRequest request_count(std::uint32_t count) {
   RunRequest request;
-  request.cpu_count = count;
+  request.cpus = count;
   return request;
 }
 
@@ -131,6 +131,8 @@ TEST(CpuPool, RefusesRequestsThatItCannotServe) {
       {request_ids({1, 2}), ErrorCode::kNoSuchCpuInPool},
       {request_ids({0}), ErrorCode::kNoSuchCpuInPool},
       {request_count(4), ErrorCode::kInsufficientCpus},
+      {request_count(0), ErrorCode::kIoctl},
+      {request_ids({}), ErrorCode::kIoctl},
       {request_count(0xffffffff), ErrorCode::kInsufficientCpus},
   };
   for (const auto& [request, code] : requests) {

@@ -17,7 +17,7 @@ RunRequest tiny_request() {
   RunRequest request;
   request.eif_path = std::string(NITRO_TEST_DATA) + "/golden/eif/tiny/image.eif";
   request.memory = MemorySize::from_mib(64);
-  request.cpu_count = 1;
+  request.cpus = 1U;
   return request;
 }
 
@@ -56,7 +56,7 @@ TEST_F(NitroEnclaveTest, TellsWhatItGotAndThatItHasBooted) {
   const Standin standin;
   RunRequest request = tiny_request();
   request.memory = MemorySize::from_mib(67);
-  request.cpu_count = 2;
+  request.cpus = 2U;
   auto machine = make_nitro_enclave(request).value();
   const auto resources = machine->start(*loop_, events());
   ASSERT_OK(resources);
@@ -152,12 +152,12 @@ TEST_F(NitroEnclaveTest, ChecksInTheOrderThatUsersKnow) {
   const Standin standin({{"NITRO_DEVICE_FAIL", "OPEN=2"}});
   RunRequest request = tiny_request();
   request.eif_path = standin / "none.eif";
-  request.cpu_count = 9;
+  request.cpus = 9U;
   request.memory = MemorySize::from_mib(0);
   EXPECT_EQ(make_nitro_enclave(request).error().message().find("opening \"" + request.eif_path), 0U);
   testing::write_file(request.eif_path, "this is no image");
   EXPECT_EQ(make_nitro_enclave(request).error().code(), ErrorCode::kInsufficientCpus);
-  request.cpu_count = 1;
+  request.cpus = 1U;
   EXPECT_EQ(make_nitro_enclave(request).error().code(), ErrorCode::kInsufficientMemoryRequested);
   request.memory = MemorySize::from_mib(64);
   EXPECT_EQ(make_nitro_enclave(request).error().code(), ErrorCode::kFileOperation);

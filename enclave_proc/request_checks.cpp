@@ -16,6 +16,13 @@ constexpr std::uint64_t kMemoryPerImage = 4;
 
 }  // namespace
 
+Result<void> check_cpus(const RunRequest& request) {
+  const auto* count = std::get_if<std::uint32_t>(&request.cpus);
+  const bool none = count != nullptr ? *count == 0 : std::get<std::vector<std::uint32_t>>(request.cpus).empty();
+  if (!none) return {};
+  return fail(ErrorCode::kIoctl, "an enclave needs at least one CPU, and none is asked for");
+}
+
 Result<void> check_memory_for_image(MemorySize memory, std::uint64_t eif_bytes) {
   const std::uint64_t most = std::numeric_limits<std::uint64_t>::max() / kMemoryPerImage;
   const MemorySize needed =
