@@ -163,7 +163,7 @@ Result<std::vector<Answer>> ask_all(std::vector<Connection> connections, const s
     }));
     NITRO_CHECK(exchanges.back()->start());
   }
-  NITRO_TRY(const auto limit, loop->watch_timer(timeout, [&] { loop->stop(); }));
+  const auto limit = loop->watch_timer(timeout, [&] { loop->stop(); });
   if (open > 0) NITRO_CHECK(loop->run());
   std::vector<Answer> answers;
   answers.reserve(exchanges.size());

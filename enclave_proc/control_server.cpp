@@ -17,7 +17,6 @@ namespace {
 using Clock = std::chrono::steady_clock;
 
 constexpr unsigned kSocketMode = 0766;
-constexpr std::chrono::milliseconds kAcceptPause(100);
 
 bool is_owner(int socket) {
   const auto peer = peer_credentials(socket);
@@ -85,55 +84,32 @@ class ControlServer::Client {
   std::size_t sent_ = 0;
 };
 
-ControlServer::ControlServer(EventLoop& loop, ControlHandlers handlers) : loop_(loop), handlers_(std::move(handlers)) {}
+ControlServer::ControlServer(EventLoop& loop, ControlHandlers handlers)
+    : loop_(loop), handlers_(std::move(handlers)), gate_(loop) {}
 
 ControlServer::~ControlServer() = default;
 
 Result<std::unique_ptr<ControlServer>> ControlServer::start(EventLoop& loop, const std::string& path,
                                                             ControlHandlers handlers) {
   std::unique_ptr<ControlServer> server(new ControlServer(loop, std::move(handlers)));
-  NITRO_TRY(server->listener_, listen_unix(path, kSocketMode));
-  server->watch_listener();
-  if (!server->accept_watch_.active()) return fail(ErrorCode::kEpoll, "watching the socket for commands");
+  NITRO_CHECK(
+      server->gate_.open(path, kSocketMode, [self = server.get()](Fd socket) { self->add(std::move(socket)); }));
   return server;
 }
 
-void ControlServer::watch_listener() {
-  auto watch = loop_.watch_fd(listener_.fd.get(), EPOLLIN, [this](std::uint32_t) { accept_all(); });
-  if (watch) accept_watch_ = std::move(*watch);
-}
-
-void ControlServer::stop_listening() {
-  accept_watch_.cancel();
-  accept_pause_.cancel();
-  listener_ = UnixListener();
-}
-
-void ControlServer::accept_all() {
-  while (listener_.fd) {
-    auto socket = accept_unix(listener_.fd.get());
-    if (!socket) {
-      // No descriptors left, most likely. The client stays in the queue; without a pause this would be a busy loop.
-      accept_watch_.cancel();
-      auto pause = loop_.watch_timer(kAcceptPause, [this] { watch_listener(); });
-      if (pause) accept_pause_ = std::move(*pause);
-      return;
-    }
-    if (!socket->valid()) return;
-    if (clients_.size() == kMaxClients) clients_.erase(clients_.begin());
-    auto client = std::make_unique<Client>(*this, std::move(*socket));
-    if (!client->start()) continue;
-    clients_.push_back(std::move(client));
-    if (sweep_timer_.active()) continue;
-    auto timer = loop_.watch_timer(
-        kVisitLimit,
-        [this] {
-          std::erase_if(clients_, [now = Clock::now()](const auto& visitor) { return visitor->overdue(now); });
-          if (clients_.empty()) sweep_timer_.cancel();
-        },
-        true);
-    if (timer) sweep_timer_ = std::move(*timer);
-  }
+void ControlServer::add(Fd socket) {
+  if (clients_.size() == kMaxClients) clients_.erase(clients_.begin());
+  auto client = std::make_unique<Client>(*this, std::move(socket));
+  if (!client->start()) return;
+  clients_.push_back(std::move(client));
+  if (sweep_timer_.active()) return;
+  sweep_timer_ = loop_.watch_timer(
+      kVisitLimit,
+      [this] {
+        std::erase_if(clients_, [now = Clock::now()](const auto& visitor) { return visitor->overdue(now); });
+        if (clients_.empty()) sweep_timer_.cancel();
+      },
+      true);
 }
 
 void ControlServer::drop(const Client* client) {

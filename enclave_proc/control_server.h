@@ -7,8 +7,8 @@
 #include <vector>
 
 #include "enclave_proc/control_visit.h"
+#include "nitro/accept_gate.h"
 #include "nitro/event_loop.h"
-#include "nitro/unix_socket.h"
 
 namespace nitro::proc {
 
@@ -27,21 +27,18 @@ class ControlServer {
   ~ControlServer();
 
   /// Accepts no more clients and removes the socket's name; clients that are being served stay.
-  void stop_listening();
+  void stop_listening() { gate_.close(); }
 
  private:
   class Client;
 
   ControlServer(EventLoop& loop, ControlHandlers handlers);
-  void watch_listener();
-  void accept_all();
+  void add(Fd socket);
   void drop(const Client* client);
 
   EventLoop& loop_;
   ControlHandlers handlers_;
-  UnixListener listener_;
-  EventLoop::Watch accept_watch_;
-  EventLoop::Watch accept_pause_;
+  AcceptGate gate_;
   EventLoop::Watch sweep_timer_;
   std::vector<std::unique_ptr<Client>> clients_;  // oldest first
 };

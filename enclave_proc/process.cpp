@@ -135,9 +135,9 @@ class EnclaveProcess {
     // refusal of the driver must not depend on who is faster.
     NITRO_TRY(describer_watch_, loop_->watch_fd(describer_->fd(), EPOLLIN, [this](std::uint32_t) { on_described(); }));
     const auto timeout = machine_->boot_timeout();
-    NITRO_TRY(boot_timer_, loop_->watch_timer(timeout, [this, timeout] {
+    boot_timer_ = loop_->watch_timer(timeout, [this, timeout] {
       end_boot(fmt::format("the enclave did not tell within {} s that it has booted", timeout.count() / 1000));
-    }));
+    });
     // Before any event of the running enclave is looked at.
     enter_sandbox({.folders = {folder_, logs_folder_}, .engine = machine_->engine()},
                   [this](const std::string& missing) { SPDLOG_LOGGER_WARN(&*log_, "{}", missing); });
@@ -210,8 +210,7 @@ class EnclaveProcess {
     state_ = EnclaveState::kTerminating;
     // First of all, so that nobody finds a socket whose process is about to go.
     server_->stop_listening();
-    auto timer = loop_->watch_timer(kFarewellLimit, [this] { loop_->stop(); });
-    if (timer) farewell_timer_ = std::move(*timer);
+    farewell_timer_ = loop_->watch_timer(kFarewellLimit, [this] { loop_->stop(); });
     std::vector<Reply> replies = {StatusReply{0}};
     // Whoever reads the replies may start the next enclave at once, with the same name.
     name_claim_.reset();

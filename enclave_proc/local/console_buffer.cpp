@@ -56,12 +56,7 @@ std::string ConsoleBuffer::tail(std::size_t count) const {
 }
 
 Result<void> ConsoleServer::listen(const std::string& path) {
-  NITRO_TRY(listener_, listen_unix(path, 0600));
-  NITRO_TRY(listener_watch_, loop_.watch_fd(listener_.fd.get(), EPOLLIN, [this](std::uint32_t) {
-    auto accepted = accept_unix(listener_.fd.get());
-    if (accepted && accepted->valid()) add_reader(std::move(*accepted));
-  }));
-  return {};
+  return gate_.open(path, 0600, [this](Fd socket) { add_reader(std::move(socket)); });
 }
 
 void ConsoleServer::add_reader(Fd socket) {

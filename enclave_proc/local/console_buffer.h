@@ -9,10 +9,10 @@
 #include <string>
 #include <vector>
 
+#include "nitro/accept_gate.h"
 #include "nitro/event_loop.h"
 #include "nitro/fd.h"
 #include "nitro/result.h"
-#include "nitro/unix_socket.h"
 
 namespace nitro::proc {
 
@@ -50,7 +50,7 @@ class ConsoleServer {
   /// More are closed at once.
   static constexpr std::size_t kMaxReaders = 64;
 
-  explicit ConsoleServer(EventLoop& loop) : loop_(loop) {}
+  explicit ConsoleServer(EventLoop& loop) : loop_(loop), gate_(loop) {}
   ConsoleServer(const ConsoleServer&) = delete;
   ConsoleServer& operator=(const ConsoleServer&) = delete;
 
@@ -83,8 +83,7 @@ class ConsoleServer {
 
   EventLoop& loop_;
   ConsoleBuffer buffer_;
-  UnixListener listener_;
-  EventLoop::Watch listener_watch_;
+  AcceptGate gate_;
   Readers readers_;
   bool finished_ = false;
 };

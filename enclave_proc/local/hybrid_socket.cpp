@@ -151,33 +151,22 @@ Result<std::unique_ptr<ConnectListener>> ConnectListener::start(EventLoop& loop,
                                                                 VirtioVsock& device) {
   // The constructor is private, so make_unique cannot reach it.
   std::unique_ptr<ConnectListener> listener(new ConnectListener(loop, device));
-  NITRO_TRY(listener->listener_, listen_unix(path, 0600));
-  NITRO_TRY(listener->watch_, loop.watch_fd(listener->listener_.fd.get(), EPOLLIN,
-                                            [self = listener.get()](std::uint32_t) { self->on_connection(); }));
+  NITRO_CHECK(listener->gate_.open(path, 0600, [self = listener.get()](Fd socket) { self->add(std::move(socket)); }));
   return listener;
 }
 
-void ConnectListener::on_connection() {
-  // One a round: the listener stays readable while more wait.
-  auto accepted = accept_unix(listener_.fd.get());
-  if (!accepted || !accepted->valid()) return;
-  if (!add(std::move(*accepted))) return;
-  // The others wait in the backlog until one of these has finished.
-  if (clients_.size() >= kMaxHandshakes) static_cast<void>(loop_.update(watch_, 0));
-}
-
-bool ConnectListener::add(Fd socket) {
+void ConnectListener::add(Fd socket) {
   const auto client = clients_.emplace(clients_.end());
   client->socket = std::move(socket);
   auto watch = loop_.watch_fd(client->socket.get(), EPOLLIN, [this, client](std::uint32_t) { on_client(client); });
-  auto timer = loop_.watch_timer(kHandshakeTimeout, [this, client] { drop(client); });
-  if (!watch || !timer) {
+  if (!watch) {
     clients_.erase(client);
-    return false;
+    return;
   }
   client->watch = std::move(*watch);
-  client->timer = std::move(*timer);
-  return true;
+  client->timer = loop_.watch_timer(kHandshakeTimeout, [this, client] { drop(client); });
+  // The others wait in the backlog until one of these has finished.
+  if (clients_.size() >= kMaxHandshakes) gate_.hold();
 }
 
 void ConnectListener::on_client(Clients::iterator client) {
@@ -211,9 +200,8 @@ void ConnectListener::on_client(Clients::iterator client) {
 }
 
 void ConnectListener::drop(Clients::iterator client) {
-  const bool was_full = clients_.size() >= kMaxHandshakes;
   clients_.erase(client);
-  if (was_full) static_cast<void>(loop_.update(watch_, EPOLLIN));
+  gate_.resume();
 }
 
 }  // namespace nitro::proc

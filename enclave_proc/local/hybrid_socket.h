@@ -10,10 +10,10 @@
 #include <string>
 #include <string_view>
 
+#include "nitro/accept_gate.h"
 #include "nitro/event_loop.h"
 #include "nitro/fd.h"
 #include "nitro/result.h"
-#include "nitro/unix_socket.h"
 #include "virtio_vsock.h"
 
 namespace nitro::proc {
@@ -103,16 +103,14 @@ class ConnectListener {
   };
   using Clients = std::list<Client>;
 
-  ConnectListener(EventLoop& loop, VirtioVsock& device) : loop_(loop), device_(device) {}
-  void on_connection();
-  bool add(Fd socket);
+  ConnectListener(EventLoop& loop, VirtioVsock& device) : loop_(loop), device_(device), gate_(loop) {}
+  void add(Fd socket);
   void on_client(Clients::iterator client);
   void drop(Clients::iterator client);
 
   EventLoop& loop_;
   VirtioVsock& device_;
-  UnixListener listener_;
-  EventLoop::Watch watch_;
+  AcceptGate gate_;
   Clients clients_;
 };
 

@@ -748,10 +748,8 @@ void VirtioVsock::set_deadline(Connection& connection, Clock::duration timeout) 
   connection.deadline = Clock::now() + timeout;
   timed_.insert(&connection);
   if (tick_.active()) return;
-  // Without a timer connections are only closed later than they should be: when the machine ends.
-  if (auto tick = loop_.watch_timer(
-          kTick, [this] { on_tick(); }, true))
-    tick_ = std::move(*tick);
+  tick_ = loop_.watch_timer(
+      kTick, [this] { on_tick(); }, true);
 }
 
 void VirtioVsock::clear_deadline(Connection& connection) {

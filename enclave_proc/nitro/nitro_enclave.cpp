@@ -81,7 +81,7 @@ class NitroEnclave final : public Machine {
     Turn turn = slot_.turn();
     if (turn.taken()) return turn;
     bool waited_enough = false;
-    NITRO_TRY(const auto limit, loop.watch_timer(kTurnLimit, [&waited_enough] { waited_enough = true; }));
+    const auto limit = loop.watch_timer(kTurnLimit, [&waited_enough] { waited_enough = true; });
     while (!turn.taken() && !waited_enough) {
       NITRO_CHECK(go_on(loop, kTurnPause));
       turn = slot_.turn();

@@ -48,8 +48,9 @@ class EventLoop {
   Result<Watch> watch_fd(int fd, std::uint32_t events, FdCallback callback);
   /// Changes what an fd watch waits for; 0 pauses it (EPOLLERR and EPOLLHUP are always reported).
   Result<void> update(const Watch& watch, std::uint32_t events);
-  /// Calls back once after `delay`, or every `delay` when `repeat`.
-  Result<Watch> watch_timer(std::chrono::nanoseconds delay, TimerCallback callback, bool repeat = false);
+  /// Calls back once after `delay`, or every `delay` (more than 0) when `repeat`; by the monotonic clock. Takes no
+  /// descriptor and cannot fail.
+  [[nodiscard]] Watch watch_timer(std::chrono::nanoseconds delay, TimerCallback callback, bool repeat = false);
   /// Takes `signals` through a signalfd; the caller must have blocked them in every thread (block_signals).
   Result<Watch> watch_signals(std::initializer_list<int> signals, SignalCallback callback);
   /// Calls back once, in the next round of the loop.
@@ -65,7 +66,7 @@ class EventLoop {
   [[nodiscard]] bool stopped() const { return stopped_; }
 
  private:
-  explicit EventLoop(Fd epoll);
+  EventLoop();
   struct State;
   std::unique_ptr<State> state_;
   bool stopped_ = false;

@@ -10,18 +10,32 @@
 #include <array>
 #include <cerrno>
 #include <csignal>
+#include <map>
 #include <unordered_map>
 #include <vector>
 
 namespace nitro {
+namespace {
 
-/// One watched descriptor. The loop's table and the caller's Watch share it; `loop` is null once the watch is
-/// cancelled.
+using Clock = std::chrono::steady_clock;
+
+/// When a timer is due, then the order in which timers were set: no two are alike.
+using TimerKey = std::pair<Clock::time_point, std::uint64_t>;
+
+}  // namespace
+
+/// One watched descriptor or one timer. The loop's table and the caller's Watch share it; `loop` is null once the watch
+/// is cancelled or the timer has run out.
 struct EventLoop::Watch::Entry {
   State* loop = nullptr;
+  // A descriptor.
   int fd = -1;
-  Fd owned;  // timers and signals have a descriptor of their own
+  Fd owned;  // signals have a descriptor of their own
   FdCallback callback;
+  // A timer.
+  TimerCallback on_time;
+  TimerKey due;
+  Clock::duration period{};
 };
 
 struct EventLoop::State {
@@ -31,9 +45,57 @@ struct EventLoop::State {
   std::unordered_map<std::uint64_t, std::shared_ptr<Watch::Entry>> entries;
   std::unordered_map<const Watch::Entry*, std::uint64_t> tokens;
   std::uint64_t next_token = 1;
+  // All timers share one descriptor, which is there from the start: whoever waits for descriptors to come free needs a
+  // timer that does not fail for want of one.
+  Fd timer;
+  Watch timer_watch;
+  std::map<TimerKey, std::shared_ptr<Watch::Entry>> timers;
+  Clock::time_point armed_for = Clock::time_point::max();  // what `timer` is set to; max: it is not set
   std::vector<std::function<void()>> deferred;
 
+  /// Sets `timer` for the first of `timers`.
+  void arm(Clock::time_point now = Clock::now()) {
+    const Clock::time_point first = timers.empty() ? Clock::time_point::max() : timers.begin()->first.first;
+    if (first == armed_for) return;
+    armed_for = first;
+    itimerspec when{};  // zero disarms (timerfd_create(2))
+    if (!timers.empty()) {
+      const auto left = std::max<std::chrono::nanoseconds>(first - now, std::chrono::nanoseconds(1)).count();
+      when.it_value.tv_sec = left / 1'000'000'000;
+      when.it_value.tv_nsec = left % 1'000'000'000;
+    }
+    // Cannot fail: the descriptor is a timer's, the time is in range.
+    ::timerfd_settime(timer.get(), 0, &when, nullptr);
+  }
+
+  void run_timers() {
+    std::uint64_t expirations = 0;
+    // Nothing to read: the timer was set anew after the event had been fetched.
+    if (::read(timer.get(), &expirations, sizeof expirations) != sizeof expirations) return;
+    // What the descriptor was set for is due, and nothing later: callbacks may set timers without end.
+    const Clock::time_point due = std::exchange(armed_for, Clock::time_point::max());
+    while (!timers.empty() && timers.begin()->first.first <= due) {
+      const auto entry = std::move(timers.begin()->second);
+      timers.erase(timers.begin());
+      if (entry->period > Clock::duration::zero()) {
+        // What was missed while the thread was busy is not made up for.
+        entry->due.first = std::max(entry->due.first, Clock::now()) + entry->period;
+        timers.emplace(entry->due, entry);
+      } else {
+        entry->loop = nullptr;
+      }
+      entry->on_time();
+    }
+    arm();
+  }
+
   void remove(Watch::Entry& entry) {
+    if (entry.on_time) {
+      entry.loop = nullptr;
+      timers.erase(entry.due);
+      arm();
+      return;
+    }
     const auto token = tokens.find(&entry);
     if (token == tokens.end()) return;
     ::epoll_ctl(epoll.get(), EPOLL_CTL_DEL, entry.fd, nullptr);
@@ -61,18 +123,24 @@ void EventLoop::Watch::cancel() {
   entry_.reset();
 }
 
-EventLoop::EventLoop(Fd epoll) : state_(std::make_unique<State>()) {
-  state_->epoll = std::move(epoll);
-}
+EventLoop::EventLoop() : state_(std::make_unique<State>()) {}
 
 EventLoop::~EventLoop() {
   for (auto& [token, entry] : state_->entries) entry->loop = nullptr;
+  for (auto& [due, entry] : state_->timers) entry->loop = nullptr;
 }
 
 Result<std::unique_ptr<EventLoop>> EventLoop::create() {
-  Fd epoll(::epoll_create1(EPOLL_CLOEXEC));
-  if (!epoll) return fail_errno(ErrorCode::kEpoll, "creating an epoll instance");
-  return std::unique_ptr<EventLoop>(new EventLoop(std::move(epoll)));
+  // The constructor is private, so make_unique cannot reach it.
+  std::unique_ptr<EventLoop> loop(new EventLoop());
+  State& state = *loop->state_;
+  state.epoll = Fd(::epoll_create1(EPOLL_CLOEXEC));
+  if (!state.epoll) return fail_errno(ErrorCode::kEpoll, "creating an epoll instance");
+  state.timer = Fd(::timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK));
+  if (!state.timer) return fail_errno(ErrorCode::kEpoll, "creating a timer");
+  NITRO_TRY(state.timer_watch,
+            loop->watch_fd(state.timer.get(), EPOLLIN, [&state](std::uint32_t) { state.run_timers(); }));
+  return loop;
 }
 
 Result<EventLoop::Watch> EventLoop::watch_fd(int fd, std::uint32_t events, FdCallback callback) {
@@ -103,24 +171,16 @@ Result<void> EventLoop::update(const Watch& watch, std::uint32_t events) {
   return {};
 }
 
-Result<EventLoop::Watch> EventLoop::watch_timer(std::chrono::nanoseconds delay, TimerCallback callback, bool repeat) {
-  Fd timer(::timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK));
-  if (!timer) return fail_errno(ErrorCode::kEpoll, "creating a timer");
-  // A zero value would disarm the timer (timerfd_create(2)).
-  const auto ticks = std::max<std::chrono::nanoseconds>(delay, std::chrono::nanoseconds(1)).count();
-  itimerspec when{};
-  when.it_value.tv_sec = ticks / 1'000'000'000;
-  when.it_value.tv_nsec = ticks % 1'000'000'000;
-  if (repeat) when.it_interval = when.it_value;
-  if (::timerfd_settime(timer.get(), 0, &when, nullptr) != 0) return fail_errno(ErrorCode::kEpoll, "starting a timer");
-  const int fd = timer.get();
-  NITRO_TRY(Watch watch, watch_fd(fd, EPOLLIN, [fd, callback = std::move(callback)](std::uint32_t) {
-              std::uint64_t expirations = 0;
-              // Nothing to read: the timer was set anew after the event had been fetched.
-              if (::read(fd, &expirations, sizeof expirations) == sizeof expirations) callback();
-            }));
-  watch.entry_->owned = std::move(timer);
-  return watch;
+EventLoop::Watch EventLoop::watch_timer(std::chrono::nanoseconds delay, TimerCallback callback, bool repeat) {
+  auto entry = std::make_shared<Watch::Entry>();
+  entry->loop = state_.get();
+  entry->on_time = std::move(callback);
+  const Clock::time_point now = Clock::now();
+  entry->due = {now + delay, state_->next_token++};
+  if (repeat) entry->period = delay;
+  state_->timers.emplace(entry->due, entry);
+  state_->arm(now);
+  return Watch(std::move(entry));
 }
 
 Result<EventLoop::Watch> EventLoop::watch_signals(std::initializer_list<int> signals, SignalCallback callback) {

@@ -7,6 +7,7 @@
 #include <csignal>
 #include <thread>
 
+#include "descriptor_limit.h"
 #include "nitro/unix_socket.h"
 #include "temp_folder.h"
 
@@ -87,11 +88,67 @@ TEST(EventLoop, DeliversTimersOnceOrRepeatedly) {
         if (++repeated == 3) loop->stop();
       },
       true);
-  ASSERT_OK(first);
-  ASSERT_OK(second);
   ASSERT_OK(loop->run());
   EXPECT_EQ(once, 1);
   EXPECT_EQ(repeated, 3);
+}
+
+TEST(EventLoop, SetsTimersAtTheLimitOfDescriptors) {
+  const auto loop = make_loop();
+  const testing::DescriptorLimit limit;
+  bool expired = false;
+  const auto timer = loop->watch_timer(milliseconds(1), [&] { expired = true; });
+  while (!expired) ASSERT_OK(loop->run_once(milliseconds(-1)));
+}
+
+TEST(EventLoop, DeliversTimersInTheOrderOfTheirTimes) {
+  const auto loop = make_loop();
+  std::string order;
+  const auto late = loop->watch_timer(milliseconds(20), [&] { order += 'c'; });
+  const auto early = loop->watch_timer(milliseconds(5), [&] { order += 'a'; });
+  const auto middle = loop->watch_timer(milliseconds(10), [&] { order += 'b'; });
+  while (order.size() < 3) ASSERT_OK(loop->run_once(milliseconds(-1)));
+  EXPECT_EQ(order, "abc");
+}
+
+TEST(EventLoop, ForgetsACancelledTimerAndKeepsTheOthers) {
+  const auto loop = make_loop();
+  bool cancelled_ran = false;
+  bool other_ran = false;
+  EventLoop::Watch cancelled = loop->watch_timer(milliseconds(1), [&] { cancelled_ran = true; });
+  const auto other = loop->watch_timer(milliseconds(10), [&] { other_ran = true; });
+  cancelled.cancel();
+  while (!other_ran) ASSERT_OK(loop->run_once(milliseconds(-1)));
+  EXPECT_FALSE(cancelled_ran);
+}
+
+TEST(EventLoop, ATimerMayCancelItselfAndOthersAndSetNewOnes) {
+  const auto loop = make_loop();
+  int calls = 0;
+  EventLoop::Watch repeated;
+  EventLoop::Watch other;
+  EventLoop::Watch next;
+  repeated = loop->watch_timer(
+      milliseconds(1),
+      [&] {
+        ++calls;
+        repeated.cancel();
+        other.cancel();
+        next = loop->watch_timer(milliseconds(1), [&] { loop->stop(); });
+      },
+      true);
+  other = loop->watch_timer(milliseconds(1), [&] { ADD_FAILURE() << "a timer that was cancelled"; });
+  ASSERT_OK(loop->run());
+  EXPECT_EQ(calls, 1);
+}
+
+TEST(EventLoop, TimersThatOutliveTheLoopAreHarmless) {
+  EventLoop::Watch timer;
+  {
+    const auto loop = make_loop();
+    timer = loop->watch_timer(milliseconds(1), [] {});
+  }
+  timer.cancel();
 }
 
 TEST(EventLoop, DeliversBlockedSignals) {

@@ -6,6 +6,7 @@
 
 #include <chrono>
 
+#include "descriptor_limit.h"
 #include "enclave_proc/local/byte_ring.h"
 #include "nitro/bytes.h"
 #include "temp_folder.h"
@@ -172,6 +173,23 @@ TEST_F(ConsoleServerTest, RefusesMoreReadersThanItServes) {
   for (std::size_t i = 0; i < ConsoleServer::kMaxReaders; ++i) readers.push_back(reader());
   const Fd extra = reader();
   EXPECT_TRUE(at_end(extra.get()));
+}
+
+TEST_F(ConsoleServerTest, NeitherSpinsNorForgetsReadersAtTheLimitOfDescriptors) {
+  nitro::testing::TempFolder folder;
+  ASSERT_OK(server_->listen(folder / "console"));
+  server_->append(as_bytes("boot\n"));
+  auto socket = connect_unix(folder / "console");
+  ASSERT_OK(socket);
+  {
+    const nitro::testing::DescriptorLimit limit;
+    ASSERT_OK(loop_->run_once(std::chrono::milliseconds(0)));
+    const auto begin = std::chrono::steady_clock::now();
+    ASSERT_OK(loop_->run_once(std::chrono::milliseconds(-1)));
+    EXPECT_GE(std::chrono::steady_clock::now() - begin, AcceptGate::kPause / 2);
+  }
+  while (server_->reader_count() == 0) ASSERT_OK(loop_->run_once(std::chrono::milliseconds(-1)));
+  EXPECT_EQ(read(socket->get()), "boot\n");
 }
 
 TEST_F(ConsoleServerTest, ListensOnASocket) {

@@ -9,6 +9,7 @@
 #include <csignal>
 #include <filesystem>
 
+#include "descriptor_limit.h"
 #include "fake_guest.h"
 
 namespace nitro::proc {
@@ -190,6 +191,24 @@ TEST_F(ConnectListenerTest, ClosesOnLinesItDoesNotUnderstand) {
     EXPECT_TRUE(at_end(socket.get())) << line;
   }
   EXPECT_FALSE(guest_->receive());
+}
+
+TEST_F(ConnectListenerTest, MakesClientsWaitAtTheLimitOfDescriptorsWithoutSpinning) {
+  auto socket = connect_unix(path());
+  ASSERT_OK(socket);
+  say(socket->get(), "");
+  auto waiting = connect_unix(path());
+  ASSERT_OK(waiting);
+  {
+    const nitro::testing::DescriptorLimit limit;
+    ASSERT_OK(loop_->run_once(std::chrono::milliseconds(0)));
+    const auto begin = std::chrono::steady_clock::now();
+    ASSERT_OK(loop_->run_once(std::chrono::milliseconds(-1)));
+    EXPECT_GE(std::chrono::steady_clock::now() - begin, AcceptGate::kPause / 2);
+  }
+  ASSERT_OK(loop_->run_once(std::chrono::milliseconds(-1)));
+  say(waiting->get(), "CONNECT 5005\n");
+  guest_->expect(VsockOp::kRequest);
 }
 
 TEST_F(ConnectListenerTest, MakesClientsWaitWhileTooManySayNothing) {
