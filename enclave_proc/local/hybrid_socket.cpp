@@ -13,6 +13,7 @@
 #include <linux/vm_sockets.h>
 
 #include <array>
+#include <cerrno>
 #include <charconv>
 #include <cstring>
 #include <filesystem>
@@ -40,13 +41,18 @@ sockaddr_vm loopback_address(std::uint32_t port) {
   return address;
 }
 
+/// After socket(2) has failed: for want of what other connections may give back.
+bool no_socket_now() {
+  return errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM;
+}
+
 VirtioVsock::DialResult dial_unix(const std::string& path) {
   sockaddr_un address{};
   address.sun_family = AF_UNIX;
   if (path.size() >= sizeof address.sun_path) return {};
   std::memcpy(address.sun_path, path.data(), path.size());
   Fd socket(::socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
-  if (!socket) return {};
+  if (!socket) return {no_socket_now() ? Status::kBusy : Status::kRefused, Fd()};
   if (::connect(socket.get(), generic(address), sizeof address) == 0) return {Status::kConnected, std::move(socket)};
   // unix(7): a full backlog is EAGAIN, and nothing tells when there is room again.
   if (errno == EAGAIN) return {Status::kBusy, Fd()};
@@ -56,7 +62,7 @@ VirtioVsock::DialResult dial_unix(const std::string& path) {
 VirtioVsock::DialResult dial_loopback(std::uint32_t port) {
   const sockaddr_vm address = loopback_address(port);
   Fd socket(::socket(AF_VSOCK, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
-  if (!socket) return {};
+  if (!socket) return {no_socket_now() ? Status::kBusy : Status::kRefused, Fd()};
   if (::connect(socket.get(), generic(address), sizeof address) == 0) return {Status::kConnected, std::move(socket)};
   if (errno == EINPROGRESS) return {Status::kConnecting, std::move(socket)};
   return {};

@@ -133,8 +133,9 @@ void LocalMachine::on_exit(ExitStatus status) {
 
 std::string LocalMachine::last_words() const {
   std::string words = qemu_->last_words();
-  if (device_failure_.empty()) return words;
-  return words.empty() ? device_failure_ : words + "\n" + device_failure_;
+  const std::string& failure = device_failure_.empty() ? backend_->device_failure() : device_failure_;
+  if (failure.empty()) return words;
+  return words.empty() ? failure : words + "\n" + failure;
 }
 
 void LocalMachine::add_console_reader(Fd socket) {

@@ -38,18 +38,14 @@ enum RequestType : std::uint32_t {
 };
 
 // "Message Specification", "Header".
-constexpr std::size_t kHeaderSize = 12;
 constexpr std::uint32_t kVersionMask = 0x3;
 constexpr std::uint32_t kVersion = 0x1;
-constexpr std::uint32_t kFlagReply = 0x4;
 constexpr std::uint32_t kFlagNeedReply = 0x8;
 
-// The longest request that a back-end with our features can get is SET_MEM_TABLE with eight regions: 264 bytes;
-// GET_CONFIG carries at most 12 + 256. Larger ones are from a front-end that has lost its way.
-constexpr std::size_t kMaxPayload = 1024;
-constexpr std::size_t kMaxFds = GuestMemory::kMaxRegions;
 // One call of the loop handles at most so many requests, so that a chatty front-end starves nobody.
 constexpr int kRequestsPerRound = 32;
+// How long to wait for descriptors to come free.
+constexpr std::chrono::milliseconds kDescriptorPause(100);
 
 // QEMU gives no queue more entries (VIRTQUEUE_MAX_SIZE, include/hw/virtio/virtio.h). The specification allows 32768,
 // but the time that a hostile ring can cost grows with the square of its size.
@@ -73,35 +69,25 @@ constexpr std::size_t kConfigHeaderSize = 12;
 constexpr std::size_t kMemoryHeaderSize = 8;
 constexpr std::size_t kMemoryRegionSize = 32;
 
-Failure broken(std::string what) {
-  return fail(ErrorCode::kEnclaveBoot, "QEMU's vhost-user connection: " + what);
-}
-
-// "All numbers are in the machine native byte order."
-template <class T>
-T native(std::span<const std::byte> bytes, std::size_t offset) {
-  T value;
-  std::memcpy(&value, bytes.data() + offset, sizeof value);
-  return value;
-}
-template <class T>
-void put_native(std::span<std::byte> bytes, std::size_t offset, T value) {
-  std::memcpy(bytes.data() + offset, &value, sizeof value);
-}
-
 struct VringState {
   std::uint32_t index;
   std::uint32_t number;
 };
 
 Result<VringState> vring_state(std::span<const std::byte> payload) {
-  if (payload.size() < 8) return broken("a vring state of " + std::to_string(payload.size()) + " bytes");
+  if (payload.size() < 8) return vhost_user_error("a vring state of " + std::to_string(payload.size()) + " bytes");
   return VringState{native<std::uint32_t>(payload, 0), native<std::uint32_t>(payload, 4)};
 }
 
 Result<std::uint64_t> number(std::span<const std::byte> payload) {
-  if (payload.size() < 8) return broken("a number of " + std::to_string(payload.size()) + " bytes");
+  if (payload.size() < 8) return vhost_user_error("a number of " + std::to_string(payload.size()) + " bytes");
   return native<std::uint64_t>(payload, 0);
+}
+
+std::vector<std::byte> payload_of(std::uint64_t value) {
+  std::vector<std::byte> payload(sizeof value);
+  put_native(payload, 0, value);
+  return payload;
 }
 
 }  // namespace
@@ -111,13 +97,13 @@ Result<std::unique_ptr<VhostUserBackend>> VhostUserBackend::start(EventLoop& loo
   NITRO_CHECK(set_nonblocking(socket.get(), true));
   // The constructor is private, so make_unique cannot reach it.
   std::unique_ptr<VhostUserBackend> backend(new VhostUserBackend(loop, std::move(socket), device, std::move(on_end)));
-  NITRO_TRY(backend->socket_watch_, loop.watch_fd(backend->socket_.get(), EPOLLIN,
+  NITRO_TRY(backend->socket_watch_, loop.watch_fd(backend->channel_.fd(), EPOLLIN,
                                                   [self = backend.get()](std::uint32_t) { self->on_readable(); }));
   return backend;
 }
 
 VhostUserBackend::VhostUserBackend(EventLoop& loop, Fd socket, VhostUserDevice& device, EndCallback on_end)
-    : loop_(loop), device_(device), on_end_(std::move(on_end)), socket_(std::move(socket)) {}
+    : loop_(loop), device_(device), on_end_(std::move(on_end)), channel_(std::move(socket)) {}
 
 VhostUserBackend::~VhostUserBackend() {
   stop_device();
@@ -126,220 +112,152 @@ VhostUserBackend::~VhostUserBackend() {
 void VhostUserBackend::end(std::optional<Error> reason) {
   stop_device();
   socket_watch_.cancel();
-  socket_.reset();
+  pause_.cancel();
+  channel_.close();
   // The callback may destroy this object.
   const EndCallback callback = std::exchange(on_end_, nullptr);
   if (callback) callback(std::move(reason));
 }
 
 void VhostUserBackend::on_readable() {
+  using Received = VhostUserChannel::Received;
   for (int count = 0; count < kRequestsPerRound; ++count) {
-    auto complete = read_some();
-    if (!complete) return end(std::move(complete).error());
-    if (!socket_.valid()) return end(std::nullopt);
-    if (!*complete) return;
-    const std::vector<std::byte> message = std::exchange(input_, {});
-    Request request{native<std::uint32_t>(message, 0), native<std::uint32_t>(message, 4),
-                    std::span(message).subspan(kHeaderSize), std::exchange(input_fds_, {})};
+    Request request;
+    auto received = channel_.receive(request);
+    if (!received) return end(std::move(received).error());
+    if (*received == Received::kHungUp) return end(std::nullopt);
+    if (*received == Received::kPart) return;
+    if (*received == Received::kNoDescriptors) return wait_for_descriptors();
     if (auto handled = handle(request); !handled) return end(std::move(handled).error());
   }
 }
 
-Result<bool> VhostUserBackend::read_some() {
-  for (;;) {
-    std::size_t wanted = kHeaderSize;
-    if (input_.size() >= kHeaderSize) {
-      const auto payload_size = native<std::uint32_t>(input_, 8);
-      if (payload_size > kMaxPayload) {
-        return broken("a request of " + std::to_string(payload_size) + " bytes, more than any that was agreed on");
-      }
-      wanted += payload_size;
-      if (input_.size() == wanted) return true;
-    }
-
-    std::array<std::byte, kHeaderSize + kMaxPayload> buffer;
-    iovec piece{buffer.data(), wanted - input_.size()};
-    alignas(cmsghdr) std::array<char, CMSG_SPACE(sizeof(int) * kMaxFds)> control{};
-    msghdr message{};
-    message.msg_iov = &piece;
-    message.msg_iovlen = 1;
-    message.msg_control = control.data();
-    message.msg_controllen = control.size();
-    const ssize_t got = ::recvmsg(socket_.get(), &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
-    if (got < 0) {
-      if (errno == EINTR) continue;
-      if (errno == EAGAIN || errno == EWOULDBLOCK) return false;
-      if (errno != ECONNRESET) return fail_errno(ErrorCode::kEnclaveBoot, "reading QEMU's vhost-user connection");
-    }
-    if (got <= 0) {
-      socket_watch_.cancel();
-      socket_.reset();
-      return false;
-    }
-    for (cmsghdr* header = CMSG_FIRSTHDR(&message); header != nullptr; header = CMSG_NXTHDR(&message, header)) {
-      if (header->cmsg_level != SOL_SOCKET || header->cmsg_type != SCM_RIGHTS) continue;
-      const std::size_t count = (header->cmsg_len - CMSG_LEN(0)) / sizeof(int);
-      for (std::size_t i = 0; i < count; ++i) {
-        int fd = -1;
-        std::memcpy(&fd, CMSG_DATA(header) + i * sizeof(int), sizeof fd);
-        input_fds_.emplace_back(fd);
-      }
-    }
-    if ((message.msg_flags & MSG_CTRUNC) != 0 || input_fds_.size() > kMaxFds) {
-      return broken("more than " + std::to_string(kMaxFds) + " descriptors with one request");
-    }
-    input_.insert(input_.end(), buffer.begin(), buffer.begin() + got);
-  }
+void VhostUserBackend::wait_for_descriptors() {
+  // The socket stays readable meanwhile. Changing a watch that exists does not fail (epoll_ctl(2): EPOLL_CTL_MOD).
+  static_cast<void>(loop_.update(socket_watch_, 0));
+  pause_ = loop_.watch_timer(kDescriptorPause, [this] { static_cast<void>(loop_.update(socket_watch_, EPOLLIN)); });
 }
 
 Result<void> VhostUserBackend::handle(Request& request) {
   if ((request.flags & kVersionMask) != kVersion) {
-    return broken("protocol version " + std::to_string(request.flags & kVersionMask));
+    return vhost_user_error("protocol version " + std::to_string(request.flags & kVersionMask));
   }
-  bool answered = false;
-  auto result = dispatch(request, answered);
-  const bool wants_answer = (request.flags & kFlagNeedReply) != 0 && (protocol_features_ & kProtocolReplyAck) != 0;
-  if (!wants_answer || answered) return result;
+  const Handler handler = handler_of(request.type);
+  Result<Answer> answer = Answer();
+  if (handler != nullptr) answer = (this->*handler)(request);
+  if (answer && *answer) return channel_.reply(request.type, **answer);
   // "REPLY_ACK": zero for success. A failed request of a front-end that asked is its to judge; only without that is it
-  // the end.
-  return reply_u64(request.type, result ? 0 : 1);
-}
-
-Result<void> VhostUserBackend::dispatch(Request& request, bool& answered) {
-  const auto with_number = [&](auto action) -> Result<void> {
-    NITRO_TRY(const std::uint64_t value, number(request.payload));
-    return action(value);
-  };
-  switch (request.type) {
-    case kGetFeatures:
-      answered = true;
-      return reply_u64(request.type, device_.device_features() | kFeatureVersion1 | kFeatureRingEventIndex |
-                                         kFeatureProtocolFeatures);
-    case kSetFeatures:
-      return with_number([this](std::uint64_t value) { return set_features(value); });
-    case kGetProtocolFeatures:
-      answered = true;
-      return reply_u64(request.type, kOfferedProtocolFeatures);
-    case kSetProtocolFeatures:
-      return with_number([this](std::uint64_t value) -> Result<void> {
-        if ((value & ~kOfferedProtocolFeatures) != 0) return broken("protocol features that were not offered");
-        protocol_features_ = value;
-        return {};
-      });
-    case kGetQueueNum:
-      answered = true;
-      return reply_u64(request.type, kQueueCount);
-    case kSetOwner:
-      return {};
-    case kResetOwner:
-      // Deprecated: "ignore this message, or use it to disable all rings".
-      return {};
-    case kSetMemTable:
-      return set_memory_table(request);
-    case kGetConfig:
-      answered = true;
-      return get_config(request);
-    case kSetVringKick:
-    case kSetVringCall:
-    case kSetVringErr:
-      return set_queue_fd(request);
-    case kSetVringNum: {
-      NITRO_TRY(const VringState state, vring_state(request.payload));
-      NITRO_TRY(QueueSettings * queue, queue_named(state.index));
-      if (running_) return broken("a queue is resized while it runs");
-      if (state.number == 0 || state.number > kMaxQueueSize || !std::has_single_bit(state.number)) {
-        return broken("a queue of " + std::to_string(state.number) + " entries");
-      }
-      queue->size = state.number;
-      return {};
-    }
-    case kSetVringBase: {
-      NITRO_TRY(const VringState state, vring_state(request.payload));
-      NITRO_TRY(QueueSettings * queue, queue_named(state.index));
-      if (running_) return broken("a queue is moved while it runs");
-      if (state.number > 0xffff) return broken("a queue position past 65535");
-      queue->base = static_cast<std::uint16_t>(state.number);
-      return {};
-    }
-    case kSetVringAddr: {
-      // "Vring address description": index, flags, then descriptor, used, available, log.
-      if (request.payload.size() < 40) return broken("a vring address description that is too short");
-      NITRO_TRY(QueueSettings * queue, queue_named(native<std::uint32_t>(request.payload, 0)));
-      if (running_) return broken("a queue is moved while it runs");
-      queue->descriptors = native<std::uint64_t>(request.payload, 8);
-      queue->used = native<std::uint64_t>(request.payload, 16);
-      queue->available = native<std::uint64_t>(request.payload, 24);
-      queue->addresses_known = true;
-      return refresh();
-    }
-    case kGetVringBase: {
-      NITRO_TRY(const VringState state, vring_state(request.payload));
-      NITRO_TRY(QueueSettings * queue, queue_named(state.index));
-      // "stop ring upon receiving VHOST_USER_GET_VRING_BASE". Our device has no use for half its queues.
-      stop_device();
-      kick_watches_[state.index].cancel();
-      queue->kick.reset();
-      std::array<std::byte, 8> payload{};
-      put_native<std::uint32_t>(payload, 0, state.index);
-      put_native<std::uint32_t>(payload, 4, queue->base);
-      answered = true;
-      return reply(request.type, payload);
-    }
-    case kSetVringEnable: {
-      NITRO_TRY(const VringState state, vring_state(request.payload));
-      NITRO_TRY(QueueSettings * queue, queue_named(state.index));
-      queue->enabled = state.number != 0;
-      return refresh();
-    }
-    default:
-      // Requests of features that were not offered, or of later versions. Without an answer asked for, ignoring is all
-      // one can do.
-      if ((request.flags & kFlagNeedReply) != 0 && (protocol_features_ & kProtocolReplyAck) != 0) {
-        return broken("unknown request " + std::to_string(request.type));
-      }
-      return {};
-  }
-}
-
-Result<void> VhostUserBackend::reply(std::uint32_t type, std::span<const std::byte> payload) {
-  std::vector<std::byte> message(kHeaderSize + payload.size());
-  put_native<std::uint32_t>(message, 0, type);
-  put_native<std::uint32_t>(message, 4, kVersion | kFlagReply);
-  put_native<std::uint32_t>(message, 8, static_cast<std::uint32_t>(payload.size()));
-  std::copy(payload.begin(), payload.end(), message.begin() + kHeaderSize);
-  const ssize_t sent = ::send(socket_.get(), message.data(), message.size(), MSG_DONTWAIT | MSG_NOSIGNAL);
-  if (sent < 0) return fail_errno(ErrorCode::kEnclaveBoot, "answering QEMU's vhost-user request");
-  // A front-end that reads its answers never lets a few hundred bytes pile up to a full socket.
-  if (static_cast<std::size_t>(sent) != message.size()) return broken("the answers are not read");
+  // the end. The option may have been chosen by this very request.
+  const bool wants_answer = (request.flags & kFlagNeedReply) != 0 && (protocol_features_ & kProtocolReplyAck) != 0;
+  if (wants_answer) return channel_.reply(request.type, payload_of(answer && handler != nullptr ? 0 : 1));
+  // Unknown requests are of features that were not offered, or of later versions: ignoring them is all one can do.
+  if (!answer) return Failure(std::move(answer).error());
   return {};
 }
 
-Result<void> VhostUserBackend::reply_u64(std::uint32_t type, std::uint64_t value) {
-  std::array<std::byte, 8> payload{};
-  put_native(payload, 0, value);
-  return reply(type, payload);
+VhostUserBackend::Handler VhostUserBackend::handler_of(std::uint32_t type) {
+  switch (type) {
+    case kGetFeatures:
+      return &VhostUserBackend::get_features;
+    case kSetFeatures:
+      return &VhostUserBackend::set_features;
+    case kGetProtocolFeatures:
+      return &VhostUserBackend::get_protocol_features;
+    case kSetProtocolFeatures:
+      return &VhostUserBackend::set_protocol_features;
+    case kGetQueueNum:
+      return &VhostUserBackend::get_queue_count;
+    case kSetOwner:
+    // Deprecated: "ignore this message, or use it to disable all rings".
+    case kResetOwner:
+      return &VhostUserBackend::acknowledge;
+    case kSetMemTable:
+      return &VhostUserBackend::set_memory_table;
+    case kGetConfig:
+      return &VhostUserBackend::get_config;
+    case kSetVringNum:
+      return &VhostUserBackend::set_queue_size;
+    case kSetVringBase:
+      return &VhostUserBackend::set_queue_base;
+    case kGetVringBase:
+      return &VhostUserBackend::get_queue_base;
+    case kSetVringAddr:
+      return &VhostUserBackend::set_queue_addresses;
+    case kSetVringEnable:
+      return &VhostUserBackend::enable_queue;
+    case kSetVringKick:
+      return &VhostUserBackend::set_kick;
+    case kSetVringCall:
+      return &VhostUserBackend::set_call;
+    case kSetVringErr:
+      return &VhostUserBackend::set_error;
+    default:
+      return nullptr;
+  }
 }
 
-Result<void> VhostUserBackend::set_features(std::uint64_t features) {
-  const std::uint64_t offered =
-      device_.device_features() | kFeatureVersion1 | kFeatureRingEventIndex | kFeatureProtocolFeatures;
-  if ((features & ~offered) != 0) return broken("features that were not offered");
+std::uint64_t VhostUserBackend::offered_features() const {
+  return device_.device_features() | kFeatureVersion1 | kFeatureRingEventIndex | kFeatureProtocolFeatures;
+}
+
+Result<VhostUserBackend::Answer> VhostUserBackend::get_features(Request& /*request*/) {
+  return payload_of(offered_features());
+}
+
+Result<VhostUserBackend::Answer> VhostUserBackend::set_features(Request& request) {
+  NITRO_TRY(const std::uint64_t features, number(request.payload));
+  if ((features & ~offered_features()) != 0) return vhost_user_error("features that were not offered");
   // virtio 1.2, section 6: a device may insist on VIRTIO_F_VERSION_1. QEMU sends 0 and no more when it resets the
   // device.
   features_ = features;
-  return refresh();
+  NITRO_CHECK(refresh());
+  return Answer();
 }
 
-Result<void> VhostUserBackend::set_memory_table(Request& request) {
+Result<VhostUserBackend::Answer> VhostUserBackend::get_protocol_features(Request& /*request*/) {
+  return payload_of(kOfferedProtocolFeatures);
+}
+
+Result<VhostUserBackend::Answer> VhostUserBackend::set_protocol_features(Request& request) {
+  NITRO_TRY(const std::uint64_t features, number(request.payload));
+  if ((features & ~kOfferedProtocolFeatures) != 0) return vhost_user_error("protocol features that were not offered");
+  protocol_features_ = features;
+  return Answer();
+}
+
+Result<VhostUserBackend::Answer> VhostUserBackend::get_queue_count(Request& /*request*/) {
+  return payload_of(kQueueCount);
+}
+
+Result<VhostUserBackend::Answer> VhostUserBackend::acknowledge(Request& /*request*/) {
+  return Answer();
+}
+
+Result<VhostUserBackend::Answer> VhostUserBackend::get_config(Request& request) {
   const std::span<const std::byte> payload = request.payload;
-  if (payload.size() < kMemoryHeaderSize) return broken("a memory table that is too short");
+  const std::span<const std::byte> config = device_.config_space();
+  if (payload.size() < kConfigHeaderSize) return vhost_user_error("a configuration request that is too short");
+  const auto offset = native<std::uint32_t>(payload, 0);
+  const auto size = native<std::uint32_t>(payload, 4);
+  if (offset > config.size() || size > config.size() - offset || payload.size() < kConfigHeaderSize + size) {
+    // "back-end uses zero length of payload to indicate an error".
+    return Answer(std::in_place);
+  }
+  std::vector<std::byte> answer(payload.begin(), payload.begin() + kConfigHeaderSize);
+  answer.insert(answer.end(), config.begin() + offset, config.begin() + offset + size);
+  return answer;
+}
+
+Result<GuestMemory> VhostUserBackend::memory_of(const Request& request) const {
+  const std::span<const std::byte> payload = request.payload;
+  if (payload.size() < kMemoryHeaderSize) return vhost_user_error("a memory table that is too short");
   const auto count = native<std::uint32_t>(payload, 0);
   if (count > GuestMemory::kMaxRegions || payload.size() < kMemoryHeaderSize + count * kMemoryRegionSize) {
-    return broken("a memory table whose regions do not fit into it");
+    return vhost_user_error("a memory table whose regions do not fit into it");
   }
   if (request.fds.size() != count) {
-    return broken("a memory table of " + std::to_string(count) + " regions and " + std::to_string(request.fds.size()) +
-                  " descriptors");
+    return vhost_user_error("a memory table of " + std::to_string(count) + " regions and " +
+                            std::to_string(request.fds.size()) + " descriptors");
   }
   GuestMemory memory;
   for (std::uint32_t i = 0; i < count; ++i) {
@@ -353,13 +271,21 @@ Result<void> VhostUserBackend::set_memory_table(Request& request) {
       return fail_within("QEMU's memory table", std::move(added).error());
     }
   }
+  return memory;
+}
+
+Result<VhostUserBackend::Answer> VhostUserBackend::set_memory_table(Request& request) {
+  NITRO_TRY(GuestMemory memory, memory_of(request));
   // Nobody holds pointers into guest memory between two events, except the rings; those are made anew.
-  const bool was_running = running_;
   for (unsigned i = 0; i < kQueueCount; ++i) {
     if (queues_[i]) settings_[i].base = queues_[i]->queue.next_available();
   }
   memory_ = std::move(memory);
-  if (!was_running) return refresh();
+  NITRO_CHECK(running_ ? move_queues() : refresh());
+  return Answer();
+}
+
+Result<void> VhostUserBackend::move_queues() {
   for (unsigned i = 0; i < kQueueCount; ++i) {
     auto moved = make_queue(settings_[i]);
     if (!moved) {
@@ -371,67 +297,123 @@ Result<void> VhostUserBackend::set_memory_table(Request& request) {
   return {};
 }
 
-Result<void> VhostUserBackend::get_config(const Request& request) {
-  const std::span<const std::byte> payload = request.payload;
-  const std::span<const std::byte> config = device_.config_space();
-  if (payload.size() < kConfigHeaderSize) return broken("a configuration request that is too short");
-  const auto offset = native<std::uint32_t>(payload, 0);
-  const auto size = native<std::uint32_t>(payload, 4);
-  if (offset > config.size() || size > config.size() - offset || payload.size() < kConfigHeaderSize + size) {
-    // "back-end uses zero length of payload to indicate an error".
-    return reply(request.type, {});
-  }
-  std::vector<std::byte> answer(payload.begin(), payload.begin() + kConfigHeaderSize);
-  answer.insert(answer.end(), config.begin() + offset, config.begin() + offset + size);
-  return reply(request.type, answer);
-}
-
 Result<VhostUserBackend::QueueSettings*> VhostUserBackend::queue_named(std::uint64_t index) {
-  if (index >= kQueueCount) return broken("queue " + std::to_string(index) + ", of two");
+  if (index >= kQueueCount) return vhost_user_error("queue " + std::to_string(index) + ", of two");
   return &settings_[index];
 }
 
-Result<void> VhostUserBackend::set_queue_fd(Request& request) {
-  NITRO_TRY(const std::uint64_t value, number(request.payload));
-  const auto index = static_cast<unsigned>(value & kQueueIndexMask);
+Result<VhostUserBackend::QueueSettings*> VhostUserBackend::stopped_queue(std::uint64_t index) {
   NITRO_TRY(QueueSettings * queue, queue_named(index));
-  Fd fd;
-  if ((value & kNoFd) == 0) {
-    if (request.fds.size() != 1) return broken("an event descriptor is missing");
-    fd = std::move(request.fds.front());
-    // A blocking descriptor would let the front-end stop us in the middle of a read or write.
-    NITRO_CHECK(set_nonblocking(fd.get(), true));
+  if (running_) return vhost_user_error("a queue is changed while it runs");
+  return queue;
+}
+
+Result<VhostUserBackend::Answer> VhostUserBackend::set_queue_size(Request& request) {
+  NITRO_TRY(const VringState state, vring_state(request.payload));
+  NITRO_TRY(QueueSettings * queue, stopped_queue(state.index));
+  if (state.number == 0 || state.number > kMaxQueueSize || !std::has_single_bit(state.number)) {
+    return vhost_user_error("a queue of " + std::to_string(state.number) + " entries");
   }
-  switch (request.type) {
-    case kSetVringErr:
-      queue->error = std::move(fd);
-      return {};
-    case kSetVringCall:
-      if (queues_[index]) {
-        queues_[index]->call = std::move(fd);
-        // Buffers may have been used while there was nobody to tell; an interrupt too many does no harm.
-        const std::uint64_t one = 1;
-        [[maybe_unused]] const ssize_t written = ::write(queues_[index]->call.get(), &one, sizeof one);
-      } else {
-        queue->call = std::move(fd);
-      }
-      return {};
-    default:
-      kick_watches_[index].cancel();
-      queue->kick = std::move(fd);
-      if (queue->kick.valid() && running_) {
-        NITRO_TRY(kick_watches_[index],
-                  loop_.watch_fd(queue->kick.get(), EPOLLIN, [this, index](std::uint32_t) { on_kick(index); }));
-      }
-      return refresh();
+  queue->size = state.number;
+  return Answer();
+}
+
+Result<VhostUserBackend::Answer> VhostUserBackend::set_queue_base(Request& request) {
+  NITRO_TRY(const VringState state, vring_state(request.payload));
+  NITRO_TRY(QueueSettings * queue, stopped_queue(state.index));
+  if (state.number > 0xffff) return vhost_user_error("a queue position past 65535");
+  queue->base = static_cast<std::uint16_t>(state.number);
+  return Answer();
+}
+
+Result<VhostUserBackend::Answer> VhostUserBackend::set_queue_addresses(Request& request) {
+  // "Vring address description": index, flags, then descriptor, used, available, log.
+  const std::span<const std::byte> payload = request.payload;
+  if (payload.size() < 40) return vhost_user_error("a vring address description that is too short");
+  NITRO_TRY(QueueSettings * queue, stopped_queue(native<std::uint32_t>(payload, 0)));
+  queue->descriptors = native<std::uint64_t>(payload, 8);
+  queue->used = native<std::uint64_t>(payload, 16);
+  queue->available = native<std::uint64_t>(payload, 24);
+  queue->addresses_known = true;
+  queue->broken = false;
+  NITRO_CHECK(refresh());
+  return Answer();
+}
+
+Result<VhostUserBackend::Answer> VhostUserBackend::get_queue_base(Request& request) {
+  NITRO_TRY(const VringState state, vring_state(request.payload));
+  NITRO_TRY(QueueSettings * queue, queue_named(state.index));
+  // "stop ring upon receiving VHOST_USER_GET_VRING_BASE". Our device has no use for half its queues.
+  stop_device();
+  kick_watches_[state.index].cancel();
+  queue->kick.reset();
+  queue->broken = false;
+  std::vector<std::byte> payload(8);
+  put_native<std::uint32_t>(payload, 0, state.index);
+  put_native<std::uint32_t>(payload, 4, queue->base);
+  return payload;
+}
+
+Result<VhostUserBackend::Answer> VhostUserBackend::enable_queue(Request& request) {
+  NITRO_TRY(const VringState state, vring_state(request.payload));
+  NITRO_TRY(QueueSettings * queue, queue_named(state.index));
+  queue->enabled = state.number != 0;
+  NITRO_CHECK(refresh());
+  return Answer();
+}
+
+Result<VhostUserBackend::QueueFd> VhostUserBackend::queue_fd(Request& request) {
+  NITRO_TRY(const std::uint64_t value, number(request.payload));
+  QueueFd named{.index = static_cast<unsigned>(value & kQueueIndexMask), .fd = Fd()};
+  NITRO_CHECK(queue_named(named.index));
+  if ((value & kNoFd) != 0) return named;
+  if (request.fds.size() != 1) return vhost_user_error("an event descriptor is missing");
+  named.fd = std::move(request.fds.front());
+  // A blocking descriptor would let the front-end stop us in the middle of a read or write.
+  NITRO_CHECK(set_nonblocking(named.fd.get(), true));
+  return named;
+}
+
+Result<VhostUserBackend::Answer> VhostUserBackend::set_error(Request& request) {
+  NITRO_TRY(QueueFd named, queue_fd(request));
+  settings_[named.index].error = std::move(named.fd);
+  return Answer();
+}
+
+Result<VhostUserBackend::Answer> VhostUserBackend::set_call(Request& request) {
+  NITRO_TRY(QueueFd named, queue_fd(request));
+  std::optional<RunningQueue>& running = queues_[named.index];
+  if (!running) {
+    settings_[named.index].call = std::move(named.fd);
+    return Answer();
   }
+  running->call = std::move(named.fd);
+  // Buffers may have been used while there was nobody to tell; an interrupt too many does no harm.
+  const std::uint64_t one = 1;
+  [[maybe_unused]] const ssize_t written = ::write(running->call.get(), &one, sizeof one);
+  return Answer();
+}
+
+Result<VhostUserBackend::Answer> VhostUserBackend::set_kick(Request& request) {
+  NITRO_TRY(QueueFd named, queue_fd(request));
+  kick_watches_[named.index].cancel();
+  settings_[named.index].kick = std::move(named.fd);
+  if (settings_[named.index].kick.valid() && running_) NITRO_CHECK(watch_kick(named.index));
+  NITRO_CHECK(refresh());
+  return Answer();
+}
+
+Result<void> VhostUserBackend::watch_kick(unsigned index) {
+  NITRO_TRY(kick_watches_[index],
+            loop_.watch_fd(settings_[index].kick.get(), EPOLLIN, [this, index](std::uint32_t) { on_kick(index); }));
+  return {};
 }
 
 Result<void> VhostUserBackend::refresh() {
   const bool ready = std::all_of(settings_.begin(), settings_.end(), [this](const QueueSettings& queue) {
     // "If VHOST_USER_F_PROTOCOL_FEATURES has not been negotiated, the ring starts directly in the enabled state."
     const bool enabled = queue.enabled || (features_ & kFeatureProtocolFeatures) == 0;
-    return enabled && queue.size != 0 && queue.addresses_known && queue.kick.valid();
+    return enabled && !queue.broken && queue.size != 0 && queue.addresses_known && queue.kick.valid();
   });
   if (ready == running_) return {};
   if (ready) return start_device();
@@ -448,7 +430,7 @@ Result<RunningQueue> VhostUserBackend::make_queue(const QueueSettings& settings)
   layout.next_available = settings.base;
   layout.event_index = (features_ & kFeatureRingEventIndex) != 0;
   auto queue = Virtqueue::create(layout, memory_);
-  if (!queue) return broken("a queue that does not lie in guest memory");
+  if (!queue) return vhost_user_error("a queue that does not lie in guest memory");
   return RunningQueue{*queue, Fd()};
 }
 
@@ -462,17 +444,16 @@ Result<void> VhostUserBackend::start_device() {
     queues_[i].emplace(std::move(*queue));
   }
   for (unsigned i = 0; i < kQueueCount; ++i) {
-    auto watch = loop_.watch_fd(settings_[i].kick.get(), EPOLLIN, [this, i](std::uint32_t) { on_kick(i); });
-    if (!watch) {
-      kick_watches_ = {};
+    if (auto watched = watch_kick(i); !watched) {
+      for (EventLoop::Watch& watch : kick_watches_) watch.cancel();
       queues_ = {};
-      return Failure(std::move(watch).error());
+      return watched;
     }
-    kick_watches_[i] = std::move(*watch);
     queues_[i]->call = std::move(settings_[i].call);
   }
   running_ = true;
-  device_.started(*queues_[0], *queues_[1]);
+  device_failure_.clear();
+  device_.started(*queues_[0], *queues_[1], [this] { on_broken(); });
   return {};
 }
 
@@ -498,11 +479,19 @@ void VhostUserBackend::on_kick(unsigned index) {
     return;
   }
   device_.kicked(index);
-  if (!running_ || !queues_[index]->queue.broken()) return;
-  // The driver wrote nonsense into its ring. The machine goes on without the device; QEMU is told through the error
-  // descriptor.
-  const std::uint64_t one = 1;
-  [[maybe_unused]] const ssize_t written = ::write(settings_[index].error.get(), &one, sizeof one);
+}
+
+void VhostUserBackend::on_broken() {
+  // The driver wrote nonsense into a ring. The machine goes on without the device, whichever queue it was: QEMU is told
+  // through the error descriptor, and the device stays away until QEMU stops that queue or sets it up anew.
+  for (unsigned i = 0; i < kQueueCount; ++i) {
+    const Virtqueue& queue = queues_[i]->queue;
+    if (!queue.broken()) continue;
+    settings_[i].broken = true;
+    device_failure_ = "the enclave's driver broke vsock queue " + std::to_string(i) + ": " + queue.why_broken();
+    const std::uint64_t one = 1;
+    [[maybe_unused]] const ssize_t written = ::write(settings_[i].error.get(), &one, sizeof one);
+  }
   stop_device();
 }
 

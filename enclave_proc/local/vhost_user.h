@@ -7,12 +7,14 @@
 #include <functional>
 #include <optional>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "guest_memory.h"
 #include "nitro/event_loop.h"
 #include "nitro/fd.h"
 #include "nitro/result.h"
+#include "vhost_user_channel.h"
 #include "virtqueue.h"
 
 namespace nitro::proc {
@@ -36,8 +38,9 @@ class VhostUserDevice {
   /// The device's configuration space; read-only for the driver.
   [[nodiscard]] virtual std::span<const std::byte> config_space() const = 0;
 
-  /// The driver has set both queues up. They stay valid until stopped().
-  virtual void started(RunningQueue& queue0, RunningQueue& queue1) = 0;
+  /// The driver has set both queues up. They stay valid until stopped(). The device calls `on_broken` when it finds
+  /// that one of them is (Virtqueue::broken()), at once and whichever queue was kicked; stopped() comes from within.
+  virtual void started(RunningQueue& queue0, RunningQueue& queue1, std::function<void()> on_broken) = 0;
   /// The driver is gone (reset, reboot, end of the machine) or broke the rules: both queues are about to vanish.
   virtual void stopped() = 0;
   /// The driver has added buffers to queue `index`. Comes only between started() and stopped().
@@ -67,6 +70,8 @@ class VhostUserBackend {
   ~VhostUserBackend();
 
   [[nodiscard]] bool device_running() const { return running_; }
+  /// Why the device was stopped, if the driver's rings made no sense; empty after the front-end has set them up anew.
+  [[nodiscard]] const std::string& device_failure() const { return device_failure_; }
 
  private:
   // Everything of one queue that the front-end has told us so far.
@@ -78,49 +83,69 @@ class VhostUserBackend {
     std::uint64_t available = 0;
     std::uint64_t used = 0;
     bool enabled = false;
+    bool broken = false;  // by the driver; until the front-end stops it or sets it up anew
     Fd kick;
     Fd call;
     Fd error;
   };
-  struct Request {
-    std::uint32_t type = 0;
-    std::uint32_t flags = 0;
-    std::span<const std::byte> payload;
-    std::vector<Fd> fds;
-  };
+  using Request = VhostUserRequest;
+  /// The payload of the reply, for requests that have one.
+  using Answer = std::optional<std::vector<std::byte>>;
+  using Handler = Result<Answer> (VhostUserBackend::*)(Request& request);
 
   VhostUserBackend(EventLoop& loop, Fd socket, VhostUserDevice& device, EndCallback on_end);
 
   void on_readable();
-  // True when a whole request has been read into input_.
-  Result<bool> read_some();
+  void wait_for_descriptors();
   Result<void> handle(Request& request);
-  Result<void> dispatch(Request& request, bool& answered);
-  Result<void> reply(std::uint32_t type, std::span<const std::byte> payload);
-  Result<void> reply_u64(std::uint32_t type, std::uint64_t value);
+  static Handler handler_of(std::uint32_t type);
 
-  Result<void> set_features(std::uint64_t features);
-  Result<void> set_memory_table(Request& request);
-  Result<void> set_queue_fd(Request& request);
-  Result<void> get_config(const Request& request);
+  // One for each request that does something.
+  Result<Answer> get_features(Request& request);
+  Result<Answer> set_features(Request& request);
+  Result<Answer> get_protocol_features(Request& request);
+  Result<Answer> set_protocol_features(Request& request);
+  Result<Answer> get_queue_count(Request& request);
+  Result<Answer> acknowledge(Request& request);
+  Result<Answer> set_memory_table(Request& request);
+  Result<Answer> get_config(Request& request);
+  Result<Answer> set_queue_size(Request& request);
+  Result<Answer> set_queue_base(Request& request);
+  Result<Answer> get_queue_base(Request& request);
+  Result<Answer> set_queue_addresses(Request& request);
+  Result<Answer> enable_queue(Request& request);
+  Result<Answer> set_kick(Request& request);
+  Result<Answer> set_call(Request& request);
+  Result<Answer> set_error(Request& request);
+
+  struct QueueFd {
+    unsigned index = 0;
+    Fd fd;
+  };
+  Result<QueueFd> queue_fd(Request& request);
+  Result<GuestMemory> memory_of(const Request& request) const;
+  Result<void> move_queues();
+  [[nodiscard]] std::uint64_t offered_features() const;
   Result<QueueSettings*> queue_named(std::uint64_t index);
+  // As queue_named(), for what must not change while the device runs.
+  Result<QueueSettings*> stopped_queue(std::uint64_t index);
 
   // Starts or stops the device so that it runs exactly when both queues are complete.
   Result<void> refresh();
   Result<void> start_device();
   void stop_device();
   Result<RunningQueue> make_queue(const QueueSettings& settings);
+  Result<void> watch_kick(unsigned index);
   void on_kick(unsigned index);
+  void on_broken();
   void end(std::optional<Error> reason);
 
   EventLoop& loop_;
   VhostUserDevice& device_;
   EndCallback on_end_;
-  Fd socket_;
+  VhostUserChannel channel_;
   EventLoop::Watch socket_watch_;
-
-  std::vector<std::byte> input_;  // the request being read: header and payload
-  std::vector<Fd> input_fds_;
+  EventLoop::Watch pause_;
 
   std::uint64_t features_ = 0;           // as the driver accepted them
   std::uint64_t protocol_features_ = 0;  // as the front-end accepted them
@@ -129,6 +154,7 @@ class VhostUserBackend {
   std::array<EventLoop::Watch, kQueueCount> kick_watches_;
   std::array<std::optional<RunningQueue>, kQueueCount> queues_;
   bool running_ = false;
+  std::string device_failure_;
 };
 
 }  // namespace nitro::proc

@@ -5,8 +5,8 @@
 #include <sys/socket.h>
 
 #include <algorithm>
-#include <cerrno>
 #include <cstring>
+#include <optional>
 #include <utility>
 
 #include "nitro/bytes.h"
@@ -15,40 +15,20 @@ namespace nitro::proc {
 namespace {
 
 using namespace std::chrono_literals;
+using Action = VsockConnection::Action;
+using State = VsockConnection::State;
 
-// Bytes of one connection that move in one turn, so that every connection gets its turn soon.
-constexpr std::size_t kBytesPerTurn = 128 * 1024;
 // Buffers of the driver that one turn fills; Linux gives buffers of 4 KiB.
 constexpr std::size_t kChainsPerTurn = 40;
 // What one call of the loop handles of each queue; 512 full packets of Linux are 32 MiB, hence the second limit.
 constexpr std::size_t kChainsPerRound = 512;
 constexpr std::size_t kBytesPerRound = 2 * 1024 * 1024;
-// readv(2) and writev(2) take no more pieces (IOV_MAX).
-constexpr std::size_t kMaxPieces = 1024;
-// Refusals that wait for receive buffers. A guest that gives no buffers is not read from any more when there are so
-// many.
-constexpr std::size_t kMaxReplies = 1024;
-// How often a host socket whose backlog is full is tried again, and for how long.
+// How often deadlines are looked at, and a host socket whose backlog is full is tried again.
 constexpr auto kTick = 20ms;
-constexpr auto kDialTimeout = 2s;
 constexpr int kDialsPerTick = 64;
-// How long the guest may take to answer the end of a connection; Linux itself waits so long (VSOCK_CLOSE_TIMEOUT).
-constexpr auto kCloseTimeout = 8s;
 // Ports of host programs that connect to the guest. Out of the way of those that programs listen on.
 constexpr std::uint32_t kFirstHostPort = std::uint32_t{1} << 30;
 constexpr std::uint32_t kLastHostPort = 0x7fffffff;
-
-void drop_front(std::vector<iovec>& pieces, std::size_t left) {
-  auto piece = pieces.begin();
-  while (left > 0 && piece != pieces.end()) {
-    const std::size_t here = std::min(left, piece->iov_len);
-    piece->iov_base = static_cast<std::byte*>(piece->iov_base) + here;
-    piece->iov_len -= here;
-    left -= here;
-    if (piece->iov_len == 0) ++piece;
-  }
-  pieces.erase(pieces.begin(), piece);
-}
 
 std::size_t total_size(const std::vector<iovec>& pieces) {
   std::size_t sum = 0;
@@ -88,59 +68,13 @@ void scatter(std::span<const std::byte> source, const std::vector<iovec>& pieces
 
 }  // namespace
 
-VsockHeader VsockHeader::parse(std::span<const std::byte, kSize> bytes) {
-  VsockHeader header;
-  header.source_cid = load_le<std::uint64_t>(bytes.subspan(0));
-  header.destination_cid = load_le<std::uint64_t>(bytes.subspan(8));
-  header.source_port = load_le<std::uint32_t>(bytes.subspan(16));
-  header.destination_port = load_le<std::uint32_t>(bytes.subspan(20));
-  header.length = load_le<std::uint32_t>(bytes.subspan(24));
-  header.type = load_le<std::uint16_t>(bytes.subspan(28));
-  header.op = load_le<std::uint16_t>(bytes.subspan(30));
-  header.flags = load_le<std::uint32_t>(bytes.subspan(32));
-  header.buffer_size = load_le<std::uint32_t>(bytes.subspan(36));
-  header.forwarded_count = load_le<std::uint32_t>(bytes.subspan(40));
-  return header;
-}
-
-std::array<std::byte, VsockHeader::kSize> VsockHeader::serialize() const {
-  std::array<std::byte, kSize> bytes;
-  const std::span<std::byte> out(bytes);
-  store_le(out.subspan(0), source_cid);
-  store_le(out.subspan(8), destination_cid);
-  store_le(out.subspan(16), source_port);
-  store_le(out.subspan(20), destination_port);
-  store_le(out.subspan(24), length);
-  store_le(out.subspan(28), type);
-  store_le(out.subspan(30), op);
-  store_le(out.subspan(32), flags);
-  store_le(out.subspan(36), buffer_size);
-  store_le(out.subspan(40), forwarded_count);
-  return bytes;
-}
-
-std::uint32_t VirtioVsock::Connection::credit() const {
-  // virtio 1.2, section 5.10.6.3. A guest that claims to have forwarded more than it got, or that shrinks its buffer
-  // below what is in flight, has no credit.
-  const std::uint32_t in_flight = sent - peer_forwarded;
-  return in_flight >= peer_buffer_size ? 0 : peer_buffer_size - in_flight;
-}
-
-bool VirtioVsock::Connection::can_send_data() const {
-  return state == State::kOpen && readable && !host_finished && (guest_shutdown & kVsockShutdownReceive) == 0;
-}
-
-bool VirtioVsock::Connection::has_work() const {
-  return due_request || due_response || due_credit_update || due_credit_request || due_shutdown != 0 ||
-         (can_send_data() && credit() > 0);
-}
-
 VirtioVsock::VirtioVsock(EventLoop& loop, std::uint64_t guest_cid, Dial dial)
     : loop_(loop),
       guest_cid_(guest_cid),
       dial_(std::move(dial)),
       next_host_port_(kFirstHostPort),
       receive_chains_(kChainsPerTurn),
+      payload_room_(kChainsPerTurn),
       self_(std::make_shared<VirtioVsock*>(this)) {
   // virtio 1.2, section 5.10.4: le64 guest_cid.
   store_le(std::span<std::byte>(config_), guest_cid);
@@ -148,9 +82,10 @@ VirtioVsock::VirtioVsock(EventLoop& loop, std::uint64_t guest_cid, Dial dial)
 
 VirtioVsock::~VirtioVsock() = default;
 
-void VirtioVsock::started(RunningQueue& receive, RunningQueue& transmit) {
+void VirtioVsock::started(RunningQueue& receive, RunningQueue& transmit, std::function<void()> on_broken) {
   receive_ = &receive;
   transmit_ = &transmit;
+  on_broken_ = std::move(on_broken);
   transmit_pending_ = true;
   schedule_work();
 }
@@ -161,11 +96,9 @@ void VirtioVsock::stopped() {
   transmit_pending_ = false;
   // A driver that starts again knows nothing of earlier connections. What the guest had sent before is still delivered.
   replies_.clear();
-  for (Connection* connection : ready_) {
-    if (connection != nullptr) connection->in_ready = false;
-  }
   ready_.clear();
-  while (!connections_.empty()) remove_or_linger(*connections_.begin()->second);
+  for (auto& [name, link] : links_) link->in_ready = false;
+  while (!links_.empty()) remove(*links_.begin()->second);
 }
 
 void VirtioVsock::kicked(unsigned index) {
@@ -175,33 +108,32 @@ void VirtioVsock::kicked(unsigned index) {
 
 void VirtioVsock::connect(Fd socket, std::uint32_t guest_port, Accepted accepted) {
   if (receive_ == nullptr || connection_count() >= kMaxConnections) return;
-  Key key{guest_port, 0, kParentCid};
+  VsockName name{.guest_cid = guest_cid_, .host_cid = kParentCid, .guest_port = guest_port, .host_port = 0};
   do {
-    key.host_port = next_host_port_;
+    name.host_port = next_host_port_;
     next_host_port_ = next_host_port_ == kLastHostPort ? kFirstHostPort : next_host_port_ + 1;
-  } while (find(key) != nullptr);
+  } while (links_.contains(name));
 
-  Connection& connection = add(key, State::kRequested);
-  connection.socket = std::move(socket);
-  connection.accepted = std::move(accepted);
-  if (!watch_socket(connection)) return remove(connection);
-  connection.due_request = true;
-  set_deadline(connection, kConnectTimeout);
-  make_ready(connection);
+  Link& link = add(VsockConnection::asked_by_host(name, buffer_size_for_new_connection(), Clock::now()));
+  link.stream.connect(std::move(socket));
+  link.accepted = std::move(accepted);
+  if (!watch_socket(link)) return remove(link);
+  settle(link);
   work();
 }
 
-// --- work
-// -----------------------------------------------------------------------------------------------------------------------
+// Work.
 
 void VirtioVsock::work() {
   if (working_ || receive_ == nullptr) return;
   working_ = true;
   process_transmit_queue();
   serve_receive_queue();
+  working_ = false;
+  // Last, as the queues are gone with it.
+  if (receive_->queue.broken() || transmit_->queue.broken()) return on_broken_();
   // Refusals that were in the way have left.
   if (transmit_pending_ && replies_.size() < kMaxReplies) schedule_work();
-  working_ = false;
 }
 
 void VirtioVsock::schedule_work() {
@@ -215,8 +147,7 @@ void VirtioVsock::schedule_work() {
   });
 }
 
-// --- guest to host
-// --------------------------------------------------------------------------------------------------------------
+// Guest to host.
 
 void VirtioVsock::process_transmit_queue() {
   if (!transmit_pending_) return;
@@ -256,173 +187,86 @@ void VirtioVsock::handle_packet(const DescriptorChain& chain) {
   const bool to_us = header.destination_cid == kParentCid || header.destination_cid == kHostCid;
   if (!to_us || header.type != kVsockTypeStream) return queue_reset(header);
 
-  Connection* connection = find(Key{header.source_port, header.destination_port, header.destination_cid});
-  if (connection == nullptr) {
-    if (header.op == static_cast<std::uint16_t>(VsockOp::kRequest)) return handle_request(header);
+  const auto found = links_.find(VsockName{.guest_cid = header.source_cid,
+                                           .host_cid = header.destination_cid,
+                                           .guest_port = header.source_port,
+                                           .host_port = header.destination_port});
+  if (found == links_.end()) {
+    if (header.is(VsockOp::kRequest)) return handle_request(header);
     return queue_reset(header);
   }
 
+  Link& link = *found->second;
   pieces_.assign(chain.readable.begin(), chain.readable.end());
   drop_front(pieces_, VsockHeader::kSize);
-  const std::size_t present = total_size(pieces_);
-  if (header.length > present) {
-    queue_reset(header);
-    return remove(*connection);
-  }
+  if (header.length > total_size(pieces_) && !header.is(VsockOp::kReset)) return reset(link);
   truncate(pieces_, header.length);
-  handle_connection_packet(*connection, header);
+  handle_connection_packet(link, header);
 }
 
 void VirtioVsock::handle_request(const VsockHeader& header) {
   if (connection_count() >= kMaxConnections) return queue_reset(header);
-  Connection& connection =
-      add(Key{header.source_port, header.destination_port, header.destination_cid}, State::kDialing);
-  connection.peer_buffer_size = header.buffer_size;
-  connection.peer_forwarded = header.forwarded_count;
-  set_deadline(connection, kDialTimeout);
-  dial(connection);
+  dial(add(VsockConnection::asked_by_guest(header, buffer_size_for_new_connection(), Clock::now())));
 }
 
-void VirtioVsock::handle_connection_packet(Connection& connection, const VsockHeader& header) {
-  connection.peer_buffer_size = header.buffer_size;
-  connection.peer_forwarded = header.forwarded_count;
-  if (connection.credit() > 0) connection.credit_requested = false;
-
-  const bool open = connection.state == State::kOpen;
-  switch (static_cast<VsockOp>(header.op)) {
-    case VsockOp::kReset:
-      return remove_or_linger(connection);
-    case VsockOp::kResponse:
-      if (connection.state != State::kRequested) break;
-      connection.state = State::kOpen;
-      clear_deadline(connection);
-      if (connection.accepted && !connection.accepted(connection.socket.get(), connection.key.host_port)) {
-        return reset(connection);
-      }
-      connection.accepted = nullptr;
-      return make_ready(connection);
-    case VsockOp::kShutdown:
-      if (!open) break;
-      connection.guest_shutdown |= header.flags & kVsockShutdownBoth;
-      return guest_has_shut_down(connection);
-    case VsockOp::kData:
-      if (!open) break;
-      return receive_data(connection, header.length);
-    case VsockOp::kCreditUpdate:
-      return make_ready(connection);
-    case VsockOp::kCreditRequest:
-      connection.due_credit_update = open;
-      return make_ready(connection);
-    case VsockOp::kRequest:
+void VirtioVsock::handle_connection_packet(Link& link, const VsockHeader& header) {
+  const Action action = link.connection.take(header);
+  switch (action) {
+    case Action::kAccept:
+      return accept(link);
+    case Action::kDeliver:
+      deliver(link);
+      break;
+    case Action::kShutdown:
+      if (!link.connection.guest_receives()) link.stream.stop_reading();
+      if (!link.connection.guest_sends()) link.stream.finish();
+      break;
+    case Action::kNothing:
+    case Action::kReset:
+    case Action::kForget:
       break;
   }
-  // Not possible in this state, or not an operation at all.
-  reset(connection);
+  settle(link, action);
 }
 
-void VirtioVsock::receive_data(Connection& connection, std::uint32_t length) {
-  const std::uint32_t held = connection.received - connection.forwarded;
-  // section 5.10.6.3.1: the peer must not send more than there is room for.
-  if (length > connection.buffer_size - held || (connection.guest_shutdown & kVsockShutdownSend) != 0) {
-    return reset(connection);
-  }
-  connection.received += length;
-  bytes_taken_ += length;
-  if (connection.host_reads && connection.buffer.empty() && !write_pieces(connection)) host_stopped_reading(connection);
-  if (connection.host_reads) {
-    for (const iovec& piece : pieces_) {
-      buffered_bytes_ +=
-          connection.buffer.push(std::span(static_cast<const std::byte*>(piece.iov_base), piece.iov_len));
-    }
-  } else {
-    // Sent before the guest could know that nobody reads it.
-    connection.forwarded = connection.received;
-  }
-  if (connection.forwarded - connection.announced >= connection.buffer_size / 4) connection.due_credit_update = true;
-  make_ready(connection);
+void VirtioVsock::accept(Link& link) {
+  const Accepted accepted = std::exchange(link.accepted, nullptr);
+  if (accepted && !accepted(link.stream.fd(), link.connection.name().host_port)) return reset(link);
+  settle(link);
 }
 
-bool VirtioVsock::write_pieces(Connection& connection) {
-  while (!pieces_.empty()) {
-    msghdr message{};
-    message.msg_iov = pieces_.data();
-    message.msg_iovlen = std::min(pieces_.size(), kMaxPieces);
-    const ssize_t sent = ::sendmsg(connection.socket.get(), &message, MSG_DONTWAIT | MSG_NOSIGNAL);
-    if (sent < 0) {
-      if (errno == EINTR) continue;
-      return errno == EAGAIN || errno == EWOULDBLOCK;
-    }
-    connection.forwarded += static_cast<std::uint32_t>(sent);
-    drop_front(pieces_, static_cast<std::size_t>(sent));
-  }
-  return true;
+void VirtioVsock::deliver(Link& link) {
+  bytes_taken_ += total_size(pieces_);
+  const std::size_t before = link.stream.buffered_bytes();
+  count_written(link, before, link.stream.write(pieces_));
 }
 
-void VirtioVsock::flush(Connection& connection) {
-  while (!connection.buffer.empty()) {
-    std::array<iovec, 2> pieces = connection.buffer.pieces();
-    msghdr message{};
-    message.msg_iov = pieces.data();
-    message.msg_iovlen = pieces.size();
-    const ssize_t sent = ::sendmsg(connection.socket.get(), &message, MSG_DONTWAIT | MSG_NOSIGNAL);
-    if (sent < 0) {
-      if (errno == EINTR) continue;
-      if (errno == EAGAIN || errno == EWOULDBLOCK) break;
-      return host_stopped_reading(connection);
-    }
-    connection.buffer.pop(static_cast<std::size_t>(sent));
-    connection.forwarded += static_cast<std::uint32_t>(sent);
-    buffered_bytes_ -= static_cast<std::size_t>(sent);
-  }
-  // Idle connections hold no memory.
-  if (connection.buffer.empty()) connection.buffer.release();
-  if (connection.forwarded - connection.announced >= connection.buffer_size / 4) connection.due_credit_update = true;
+void VirtioVsock::flush(Link& link) {
+  const std::size_t before = link.stream.buffered_bytes();
+  count_written(link, before, link.stream.flush());
 }
 
-void VirtioVsock::host_stopped_reading(Connection& connection) {
-  connection.host_reads = false;
-  buffered_bytes_ -= connection.buffer.size();
-  connection.buffer.release();
-  connection.forwarded = connection.received;
-  if ((connection.shutdown_sent & kVsockShutdownReceive) == 0) connection.due_shutdown |= kVsockShutdownReceive;
+void VirtioVsock::count_written(Link& link, std::size_t buffered_before, const HostStream::Written& written) {
+  buffered_bytes_ += link.stream.buffered_bytes();
+  buffered_bytes_ -= buffered_before;
+  link.connection.delivered(static_cast<std::uint32_t>(written.bytes));
+  if (written.failed) link.connection.host_stopped_reading();
 }
 
-void VirtioVsock::guest_has_shut_down(Connection& connection) {
-  if (connection.guest_shutdown == kVsockShutdownBoth) return reset(connection);
-  if ((connection.guest_shutdown & kVsockShutdownReceive) != 0) ::shutdown(connection.socket.get(), SHUT_RD);
-  if ((connection.guest_shutdown & kVsockShutdownSend) != 0 && connection.buffer.empty()) {
-    ::shutdown(connection.socket.get(), SHUT_WR);
-  }
+void VirtioVsock::queue_reset(const VsockHeader& received) {
+  // A reset is never answered with another.
+  if (!received.is(VsockOp::kReset)) replies_.push_back(received.reset());
 }
 
-// --- host to guest
-// --------------------------------------------------------------------------------------------------------------
+// Host to guest.
 
 void VirtioVsock::serve_receive_queue() {
   Virtqueue& queue = receive_->queue;
   queue.disable_kicks();
   bool starved = false;
   chains_filled_ = 0;
-  while (chains_filled_ < kChainsPerRound) {
-    if (!replies_.empty()) {
-      if (send_packet(replies_.front())) {
-        replies_.pop_front();
-        continue;
-      }
-    } else if (ready_.empty()) {
-      break;
-    } else {
-      Connection* connection = ready_.front();
-      const Sent sent = connection == nullptr ? Sent::kNothing : serve(*connection);
-      if (sent != Sent::kNoBuffer) {
-        ready_.pop_front();
-        if (connection != nullptr) {
-          connection->in_ready = false;
-          make_ready(*connection);
-        }
-        continue;
-      }
-    }
+  while (chains_filled_ < kChainsPerRound && !(replies_.empty() && ready_.empty())) {
+    if (serve_next()) continue;
     // The driver has no buffer for us; it kicks when it has.
     if (!queue.enable_kicks() || queue.broken()) {
       starved = true;
@@ -434,143 +278,114 @@ void VirtioVsock::serve_receive_queue() {
   if (!starved && (!replies_.empty() || !ready_.empty())) schedule_work();
 }
 
-void VirtioVsock::make_ready(Connection& connection) {
-  if (connection.in_ready) return;
-  if (connection.can_send_data() && connection.credit() == 0 && !connection.credit_requested) {
-    // section 5.10.6.3: asking once is enough; the answer clears the flag.
-    connection.credit_requested = true;
-    connection.due_credit_request = true;
+bool VirtioVsock::serve_next() {
+  if (!replies_.empty()) {
+    if (!send_packet(replies_.front())) return false;
+    replies_.pop_front();
+    return true;
   }
-  if (!connection.has_work()) return;
-  connection.in_ready = true;
-  ready_.push_back(&connection);
+  Link* link = ready_.front();
+  if (link != nullptr && serve(*link) == Sent::kNoBuffer) return false;
+  ready_.pop_front();
+  if (link == nullptr) return true;
+  link->in_ready = false;
+  settle(*link);
+  return true;
 }
 
-VirtioVsock::Sent VirtioVsock::serve(Connection& connection) {
-  const auto control = [&](VsockOp op, std::uint32_t flags = 0) {
-    VsockHeader header = header_for(connection, op);
-    header.flags = flags;
-    return send_packet(header);
-  };
-  if (connection.due_request) {
-    if (!control(VsockOp::kRequest)) return Sent::kNoBuffer;
-    connection.due_request = false;
-    return Sent::kSomething;
+VirtioVsock::Sent VirtioVsock::serve(Link& link) {
+  if (link.connection.due() == VsockOp::kData) {
+    const Sent sent = send_data(link);
+    if (sent != Sent::kNothing) return sent;
   }
-  if (connection.due_response) {
-    if (!control(VsockOp::kResponse)) return Sent::kNoBuffer;
-    connection.due_response = false;
-    return Sent::kSomething;
-  }
-  if (connection.can_send_data() && connection.credit() > 0) {
-    const Sent sent = send_data(connection);
-    if (sent != Sent::kNothing) {
-      // The header of data tells the guest its credit, too.
-      if (sent == Sent::kSomething) connection.due_credit_update = false;
-      return sent;
-    }
-  }
-  if (connection.due_credit_update) {
-    if (!control(VsockOp::kCreditUpdate)) return Sent::kNoBuffer;
-    connection.due_credit_update = false;
-    return Sent::kSomething;
-  }
-  if (connection.due_credit_request) {
-    if (!control(VsockOp::kCreditRequest)) return Sent::kNoBuffer;
-    connection.due_credit_request = false;
-    return Sent::kSomething;
-  }
-  if (connection.due_shutdown != 0) {
-    const std::uint32_t flags = connection.due_shutdown | connection.shutdown_sent;
-    if (!control(VsockOp::kShutdown, flags)) return Sent::kNoBuffer;
-    connection.shutdown_sent = flags;
-    connection.due_shutdown = 0;
-    // The guest now answers with RST. One that does not must not keep the connection.
-    if (flags == kVsockShutdownBoth) set_deadline(connection, kCloseTimeout);
-    return Sent::kSomething;
-  }
-  return Sent::kNothing;
+  // Nothing was there to read after all: what else is due?
+  const auto op = link.connection.due_control();
+  return op ? send_control(link, *op) : Sent::kNothing;
 }
 
-VirtioVsock::Sent VirtioVsock::send_data(Connection& connection) {
-  const std::size_t limit = std::min<std::size_t>(connection.credit(), kBytesPerTurn);
-  // Read straight into as many guest buffers as it takes: behind the place of the header in each.
-  pieces_.clear();
-  std::size_t room = 0;
-  std::size_t chains = 0;
-  std::array<std::uint32_t, kChainsPerTurn> payload_room{};
-  while (room < limit && chains < kChainsPerTurn) {
-    DescriptorChain& chain = receive_chains_[chains];
-    const Virtqueue::Popped popped = receive_->queue.pop(chain);
-    if (popped != Virtqueue::Popped::kChain) break;
-    const std::size_t size = chain.valid ? total_size(chain.writable) : 0;
-    if (size <= VsockHeader::kSize || chain.writable.size() > kMaxPieces) {
-      // Only the first of a batch can be given back alone: the others may have to be put back together.
-      if (chains > 0) {
-        receive_->queue.put_back(1);
-        break;
-      }
-      complete_receive(chain.head, 0);
-      return Sent::kSomething;
-    }
-    if (pieces_.size() + chain.writable.size() > kMaxPieces) {
-      receive_->queue.put_back(1);
-      break;
-    }
-    std::size_t skip = VsockHeader::kSize;
-    std::size_t wanted = std::min(size - VsockHeader::kSize, limit - room);
-    payload_room[chains] = static_cast<std::uint32_t>(wanted);
-    room += wanted;
-    for (iovec piece : chain.writable) {
-      const std::size_t skipped = std::min(skip, piece.iov_len);
-      skip -= skipped;
-      piece.iov_base = static_cast<std::byte*>(piece.iov_base) + skipped;
-      piece.iov_len = std::min(piece.iov_len - skipped, wanted);
-      wanted -= piece.iov_len;
-      if (piece.iov_len > 0) pieces_.push_back(piece);
-    }
-    ++chains;
-  }
-  if (chains == 0) return Sent::kNoBuffer;
-
-  msghdr message{};
-  message.msg_iov = pieces_.data();
-  message.msg_iovlen = pieces_.size();
-  ssize_t got = -1;
-  do {
-    got = ::recvmsg(connection.socket.get(), &message, MSG_DONTWAIT);
-  } while (got < 0 && errno == EINTR);
-  if (got <= 0) {
-    receive_->queue.put_back(static_cast<std::uint16_t>(chains));
-    connection.readable = false;
-    if (got < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) return Sent::kNothing;
-    finish_host_side(connection);
-    // The other end is closed, not merely half-closed: it reads nothing more either.
-    if (got < 0 || connection.closed) host_stopped_reading(connection);
-    return Sent::kNothing;
-  }
-
-  auto left = static_cast<std::size_t>(got);
-  // Fewer bytes than asked for: the socket is empty, and an event comes with the next ones. Its end may have been
-  // announced already.
-  if (left < room && !connection.end_announced) connection.readable = false;
-  std::size_t used = 0;
-  for (; used < chains && left > 0; ++used) {
-    const auto length = static_cast<std::uint32_t>(std::min<std::size_t>(left, payload_room[used]));
-    VsockHeader header = header_for(connection, VsockOp::kData);
-    header.length = length;
-    scatter(header.serialize(), receive_chains_[used].writable);
-    complete_receive(receive_chains_[used].head, length + static_cast<std::uint32_t>(VsockHeader::kSize));
-    connection.sent += length;
-    left -= length;
-  }
-  receive_->queue.put_back(static_cast<std::uint16_t>(chains - used));
+VirtioVsock::Sent VirtioVsock::send_control(Link& link, VsockOp op) {
+  const VsockHeader header = link.connection.packet(op);
+  if (!send_packet(header)) return Sent::kNoBuffer;
+  link.connection.sent(header, Clock::now());
   return Sent::kSomething;
 }
 
-void VirtioVsock::finish_host_side(Connection& connection) {
-  connection.host_finished = true;
-  if ((connection.shutdown_sent & kVsockShutdownSend) == 0) connection.due_shutdown |= kVsockShutdownSend;
+VirtioVsock::Batch VirtioVsock::gather_buffers(std::size_t limit) {
+  pieces_.clear();
+  Batch batch;
+  while (batch.room < limit && batch.chains < kChainsPerTurn) {
+    DescriptorChain& chain = receive_chains_[batch.chains];
+    if (receive_->queue.pop(chain) != Virtqueue::Popped::kChain) break;
+    const std::size_t size = chain.valid ? total_size(chain.writable) : 0;
+    const bool usable = size > VsockHeader::kSize && pieces_.size() + chain.writable.size() <= kMaxPieces;
+    if (!usable && batch.chains > 0) {
+      // Only the first of a batch can be given back alone: the others may have to be put back together.
+      receive_->queue.put_back(1);
+      break;
+    }
+    payload_room_[batch.chains] =
+        usable ? static_cast<std::uint32_t>(std::min(size - VsockHeader::kSize, limit - batch.room)) : 0;
+    ++batch.chains;
+    if (!usable) break;
+    add_buffer(chain, payload_room_[batch.chains - 1]);
+    batch.room += payload_room_[batch.chains - 1];
+  }
+  return batch;
+}
+
+void VirtioVsock::add_buffer(const DescriptorChain& chain, std::size_t room) {
+  // Data goes behind the place of the header.
+  std::size_t skip = VsockHeader::kSize;
+  for (iovec piece : chain.writable) {
+    const std::size_t skipped = std::min(skip, piece.iov_len);
+    skip -= skipped;
+    piece.iov_base = static_cast<std::byte*>(piece.iov_base) + skipped;
+    piece.iov_len = std::min(piece.iov_len - skipped, room);
+    room -= piece.iov_len;
+    if (piece.iov_len > 0) pieces_.push_back(piece);
+  }
+}
+
+VirtioVsock::Sent VirtioVsock::send_data(Link& link) {
+  VsockConnection& connection = link.connection;
+  // Read straight into as many guest buffers as it takes.
+  const Batch batch = gather_buffers(std::min<std::size_t>(connection.credit(), kBytesPerTurn));
+  if (batch.chains == 0) return Sent::kNoBuffer;
+  if (batch.room == 0) {
+    // A buffer without room for data may do for what else is due; data waits for a better one.
+    const DescriptorChain& chain = receive_chains_[0];
+    const auto op = connection.due_control();
+    if (op && chain.valid && total_size(chain.writable) >= VsockHeader::kSize) {
+      receive_->queue.put_back(1);
+      return send_control(link, *op);
+    }
+    complete_receive(chain.head, 0);
+    return Sent::kSomething;
+  }
+
+  const HostStream::Read read = link.stream.read(pieces_);
+  if (read.got != HostStream::Got::kBytes) {
+    receive_->queue.put_back(static_cast<std::uint16_t>(batch.chains));
+    connection.host_drained();
+    if (read.got == HostStream::Got::kNothingNow) return Sent::kNothing;
+    connection.host_finished();
+    if (read.got == HostStream::Got::kFailed) connection.host_stopped_reading();
+    return Sent::kNothing;
+  }
+
+  const auto now = Clock::now();
+  std::size_t left = read.bytes;
+  std::size_t used = 0;
+  for (; used < batch.chains && left > 0; ++used) {
+    const auto length = static_cast<std::uint32_t>(std::min<std::size_t>(left, payload_room_[used]));
+    const VsockHeader header = connection.packet(VsockOp::kData, length);
+    scatter(header.serialize(), receive_chains_[used].writable);
+    complete_receive(receive_chains_[used].head, length + static_cast<std::uint32_t>(VsockHeader::kSize));
+    connection.sent(header, now);
+    left -= length;
+  }
+  receive_->queue.put_back(static_cast<std::uint16_t>(batch.chains - used));
+  return Sent::kSomething;
 }
 
 bool VirtioVsock::next_receive_chain(DescriptorChain& chain) {
@@ -596,97 +411,49 @@ bool VirtioVsock::send_packet(const VsockHeader& header) {
   return true;
 }
 
-VsockHeader VirtioVsock::header_for(Connection& connection, VsockOp op) {
-  VsockHeader header;
-  header.source_cid = connection.key.host_cid;
-  header.destination_cid = guest_cid_;
-  header.source_port = connection.key.host_port;
-  header.destination_port = connection.key.guest_port;
-  header.op = static_cast<std::uint16_t>(op);
-  header.buffer_size = connection.buffer_size;
-  header.forwarded_count = connection.forwarded;
-  connection.announced = connection.forwarded;
-  return header;
-}
+// The host's sockets.
 
-// --- the host's sockets
-// ---------------------------------------------------------------------------------------------------------
-
-bool VirtioVsock::watch_socket(Connection& connection) {
+bool VirtioVsock::watch_socket(Link& link) {
   // Edge-triggered: what an event said is kept in the connection until a read or write finds otherwise, and a
   // connection that waits for credit or buffers costs nothing.
-  auto watch = loop_.watch_fd(connection.socket.get(), EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET,
-                              [this, &connection](std::uint32_t events) { on_socket(connection, events); });
+  auto watch = loop_.watch_fd(link.stream.fd(), EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET,
+                              [this, &link](std::uint32_t events) { on_socket(link, events); });
   if (!watch) return false;
-  connection.watch = std::move(*watch);
+  link.watch = std::move(*watch);
   return true;
 }
 
-void VirtioVsock::on_socket(Connection& connection, std::uint32_t events) {
-  if ((events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0) connection.readable = true;
-  if ((events & (EPOLLHUP | EPOLLERR)) != 0 && connection.state != State::kDialing) connection.closed = true;
-  // The end is told of once, perhaps together with bytes that come before it.
-  if ((events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0) connection.end_announced = true;
-  switch (connection.state) {
-    case State::kDialing: {
-      int failure = 0;
-      socklen_t size = sizeof failure;
-      if ((events & (EPOLLOUT | EPOLLHUP | EPOLLERR)) == 0) return;
-      if (::getsockopt(connection.socket.get(), SOL_SOCKET, SO_ERROR, &failure, &size) != 0 || failure != 0) {
-        reset(connection);
-      } else {
-        opened_by_guest(connection);
-      }
-      return work();
-    }
-    case State::kRequested:
-      // The host's program has lost patience.
-      if ((events & (EPOLLHUP | EPOLLERR)) != 0) {
-        // Nobody may have told the guest of the connection yet.
-        if (connection.due_request) {
-          remove(connection);
-        } else {
-          reset(connection);
-        }
-        return work();
-      }
-      return;
-    case State::kLingering:
-      flush(connection);
-      if (connection.buffer.empty()) lingering_.erase(&connection);
-      return;
-    case State::kOpen:
-      break;
+void VirtioVsock::on_socket(Link& link, std::uint32_t events) {
+  const bool hung_up = (events & (EPOLLHUP | EPOLLERR)) != 0;
+  if (hung_up || (events & (EPOLLIN | EPOLLRDHUP)) != 0) link.connection.host_readable();
+  if (link.connection.state() == State::kDialing) {
+    if (hung_up || (events & EPOLLOUT) != 0) on_dialled(link);
+    return work();
   }
-  if ((events & (EPOLLOUT | EPOLLHUP | EPOLLERR)) != 0 && !connection.buffer.empty()) {
-    flush(connection);
-    if (connection.buffer.empty()) guest_has_shut_down(connection);
-  }
-  // Nobody will read the end out of the socket.
-  if (connection.closed && (connection.guest_shutdown & kVsockShutdownReceive) != 0) finish_host_side(connection);
-  if (connection.closed && connection.host_finished) host_stopped_reading(connection);
-  make_ready(connection);
+  if ((hung_up || (events & EPOLLOUT) != 0) && link.stream.buffered_bytes() > 0) flush(link);
+  settle(link, hung_up ? link.connection.host_hung_up() : Action::kNothing);
   work();
 }
 
-void VirtioVsock::dial(Connection& connection) {
-  DialResult result = dial_(connection.key.host_port);
-  connection.busy = result.status == DialResult::Status::kBusy;
-  if (connection.busy) return;
-  connection.socket = std::move(result.socket);
-  if (result.status == DialResult::Status::kRefused || !watch_socket(connection)) return reset(connection);
-  if (result.status == DialResult::Status::kConnected) opened_by_guest(connection);
+void VirtioVsock::on_dialled(Link& link) {
+  int failure = 0;
+  socklen_t size = sizeof failure;
+  if (::getsockopt(link.stream.fd(), SOL_SOCKET, SO_ERROR, &failure, &size) != 0 || failure != 0) return reset(link);
+  link.connection.host_connected();
+  settle(link);
 }
 
-void VirtioVsock::opened_by_guest(Connection& connection) {
-  connection.state = State::kOpen;
-  clear_deadline(connection);
-  connection.due_response = true;
-  make_ready(connection);
+void VirtioVsock::dial(Link& link) {
+  DialResult result = dial_(link.connection.name().host_port);
+  link.busy = result.status == DialResult::Status::kBusy;
+  if (link.busy) return settle(link);
+  link.stream.connect(std::move(result.socket));
+  if (result.status == DialResult::Status::kRefused || !watch_socket(link)) return reset(link);
+  if (result.status == DialResult::Status::kConnected) link.connection.host_connected();
+  settle(link);
 }
 
-// --- life of connections
-// --------------------------------------------------------------------------------------------------------
+// Life of connections.
 
 std::uint32_t VirtioVsock::buffer_size_for_new_connection() const {
   // Together at most 128 × 256 KiB + 896 × 64 KiB + 3072 × 16 KiB = 136 MiB, however many connections the guest opens.
@@ -696,86 +463,81 @@ std::uint32_t VirtioVsock::buffer_size_for_new_connection() const {
   return 16 * 1024;
 }
 
-VirtioVsock::Connection* VirtioVsock::find(const Key& key) {
-  const auto found = connections_.find(key);
-  return found == connections_.end() ? nullptr : found->second.get();
+VirtioVsock::Link& VirtioVsock::add(const VsockConnection& connection) {
+  return *links_.emplace(connection.name(), std::make_unique<Link>(connection)).first->second;
 }
 
-VirtioVsock::Connection& VirtioVsock::add(const Key& key, State state) {
-  auto connection = std::make_unique<Connection>(key, state, buffer_size_for_new_connection());
-  Connection& added = *connection;
-  connections_.emplace(key, std::move(connection));
-  return added;
-}
-
-void VirtioVsock::queue_reset(const VsockHeader& received) {
-  // A reset is never answered with another.
-  if (received.op == static_cast<std::uint16_t>(VsockOp::kReset)) return;
-  VsockHeader header;
-  header.source_cid = received.destination_cid;
-  header.destination_cid = received.source_cid;
-  header.source_port = received.destination_port;
-  header.destination_port = received.source_port;
-  header.type = received.type;
-  header.op = static_cast<std::uint16_t>(VsockOp::kReset);
-  replies_.push_back(header);
-}
-
-void VirtioVsock::reset(Connection& connection) {
-  if (receive_ != nullptr) replies_.push_back(header_for(connection, VsockOp::kReset));
-  remove_or_linger(connection);
-}
-
-void VirtioVsock::remove(Connection& connection) {
-  clear_deadline(connection);
-  if (connection.in_ready) std::replace(ready_.begin(), ready_.end(), &connection, static_cast<Connection*>(nullptr));
-  buffered_bytes_ -= connection.buffer.size();
-  connections_.erase(Key(connection.key));
-}
-
-void VirtioVsock::remove_or_linger(Connection& connection) {
-  if (connection.state != State::kOpen || connection.buffer.empty()) return remove(connection);
-  clear_deadline(connection);
-  if (connection.in_ready) std::replace(ready_.begin(), ready_.end(), &connection, static_cast<Connection*>(nullptr));
-  connection.in_ready = false;
-  connection.state = State::kLingering;
-  const auto entry = connections_.find(connection.key);
-  lingering_.emplace(&connection, std::move(entry->second));
-  connections_.erase(entry);
-}
-
-void VirtioVsock::set_deadline(Connection& connection, Clock::duration timeout) {
-  connection.deadline = Clock::now() + timeout;
-  timed_.insert(&connection);
+void VirtioVsock::settle(Link& link, Action action) {
+  if (action == Action::kReset) return reset(link);
+  if (action == Action::kForget) return remove(link);
+  if (!link.connection.host_reads()) {
+    buffered_bytes_ -= link.stream.buffered_bytes();
+    link.stream.drop();
+  }
+  if (!link.in_ready && link.connection.due()) {
+    link.in_ready = true;
+    ready_.push_back(&link);
+  }
+  if (!link.connection.deadline()) {
+    timed_.erase(&link);
+    if (timed_.empty()) tick_.cancel();
+    return;
+  }
+  timed_.insert(&link);
   if (tick_.active()) return;
   tick_ = loop_.watch_timer(
       kTick, [this] { on_tick(); }, true);
 }
 
-void VirtioVsock::clear_deadline(Connection& connection) {
-  connection.deadline.reset();
-  timed_.erase(&connection);
+void VirtioVsock::reset(Link& link) {
+  replies_.push_back(link.connection.reset_packet());
+  remove(link);
+}
+
+void VirtioVsock::remove(Link& link) {
+  if (link.in_ready) std::replace(ready_.begin(), ready_.end(), &link, static_cast<Link*>(nullptr));
+  timed_.erase(&link);
   if (timed_.empty()) tick_.cancel();
+  // The events of the socket are no longer for this connection.
+  link.watch.cancel();
+  HostStream stream = std::move(link.stream);
+  links_.erase(VsockName(link.connection.name()));
+  if (stream.buffered_bytes() > 0) linger(std::move(stream));
+}
+
+void VirtioVsock::linger(HostStream stream) {
+  stream.finish();
+  auto rest = std::make_unique<Rest>(std::move(stream));
+  Rest* const added = rest.get();
+  const auto end = [this, added] {
+    buffered_bytes_ -= added->stream.buffered_bytes();
+    lingering_.erase(added);
+  };
+  const int fd = added->stream.fd();
+  lingering_.emplace(added, std::move(rest));
+  auto watch = loop_.watch_fd(fd, EPOLLOUT | EPOLLET, [this, added, end](std::uint32_t) {
+    const std::size_t before = added->stream.buffered_bytes();
+    added->stream.flush();
+    buffered_bytes_ -= before - added->stream.buffered_bytes();
+    if (added->stream.buffered_bytes() == 0) end();
+  });
+  if (!watch) return end();
+  added->watch = std::move(*watch);
 }
 
 void VirtioVsock::on_tick() {
   const Clock::time_point now = Clock::now();
   // Round and round, so that all get their turn.
-  std::vector<Connection*> due(timed_.upper_bound(last_dialled_), timed_.end());
+  std::vector<Link*> due(timed_.upper_bound(last_dialled_), timed_.end());
   due.insert(due.end(), timed_.begin(), timed_.upper_bound(last_dialled_));
   int dials = 0;
-  for (Connection* connection : due) {
-    if (*connection->deadline <= now) {
-      // A request that the guest's driver has not even fetched is withdrawn without a word.
-      if (connection->due_request) {
-        remove(*connection);
-      } else {
-        reset(*connection);
-      }
-    } else if (connection->busy && dials < kDialsPerTick) {
+  for (Link* link : due) {
+    if (*link->connection.deadline() <= now) {
+      settle(*link, link->connection.expire());
+    } else if (link->busy && dials < kDialsPerTick) {
       ++dials;
-      last_dialled_ = connection;
-      dial(*connection);
+      last_dialled_ = link;
+      dial(*link);
     }
   }
   work();

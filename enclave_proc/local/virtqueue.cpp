@@ -73,20 +73,20 @@ std::optional<Virtqueue> Virtqueue::create(const Layout& layout, const GuestMemo
 }
 
 Virtqueue::Popped Virtqueue::pop(DescriptorChain& chain) {
-  if (broken_) return Popped::kBroken;
+  if (broken()) return Popped::kBroken;
   const std::uint16_t index = load_field(layout_.available, kIndexOffset, std::memory_order_acquire);
   const auto waiting = static_cast<std::uint16_t>(index - next_available_);
   if (waiting == 0) return Popped::kEmpty;
   // No driver can have more chains outstanding than the table has descriptors.
   if (waiting > layout_.size) {
-    broken_ = true;
+    why_broken_ = std::to_string(waiting) + " chains are available at once, of " + std::to_string(layout_.size);
     return Popped::kBroken;
   }
   const std::size_t slot = next_available_ % layout_.size;
   const std::uint16_t head =
       load_field(layout_.available, kRingOffset + kAvailableEntry * slot, std::memory_order_relaxed);
   if (head >= layout_.size) {
-    broken_ = true;
+    why_broken_ = "descriptor " + std::to_string(head) + ", of " + std::to_string(layout_.size);
     return Popped::kBroken;
   }
   next_available_ = static_cast<std::uint16_t>(next_available_ + 1);

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <optional>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "guest_memory.h"
@@ -69,7 +70,9 @@ class Virtqueue {
   /// Asks for a kick with the next chain. True when a chain is there already: no kick will come for it.
   [[nodiscard]] bool enable_kicks();
 
-  [[nodiscard]] bool broken() const { return broken_; }
+  [[nodiscard]] bool broken() const { return !why_broken_.empty(); }
+  /// What made no sense; empty unless broken().
+  [[nodiscard]] const std::string& why_broken() const { return why_broken_; }
   [[nodiscard]] std::uint16_t size() const { return layout_.size; }
   [[nodiscard]] std::uint16_t next_available() const { return next_available_; }
 
@@ -82,7 +85,7 @@ class Virtqueue {
   std::uint16_t next_available_;
   std::uint16_t next_used_;       // where complete() writes
   std::uint16_t published_used_;  // what the driver has been shown
-  bool broken_ = false;
+  std::string why_broken_;
 };
 
 }  // namespace nitro::proc

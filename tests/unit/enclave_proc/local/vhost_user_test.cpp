@@ -5,6 +5,7 @@
 
 #include <random>
 
+#include "descriptor_limit.h"
 #include "fake_guest.h"
 
 namespace nitro::proc {
@@ -81,8 +82,10 @@ TEST_F(VhostUserTest, TellsWhereItStoppedAndGoesOnThere) {
 
 TEST_F(VhostUserTest, TakesANewMemoryTableWhileItRuns) {
   guest_->start();
-  guest_->share_memory();
   open_from_guest();
+  guest_->share_memory();
+  open_from_guest(50001);
+  EXPECT_EQ(device_->connection_count(), 2U);
   // A table without the rings is refused, and the device stops rather than touch what is gone.
   const Fd other = FakeGuest::make_memory(0x1000);
   EXPECT_EQ(qemu().acknowledged(5, pack(u32{1}, u32{0}, u64{0}, u64{0x1000}, u64{0x5000}, u64{0}), {other.get()}), 1U);
@@ -220,6 +223,73 @@ TEST_F(VhostUserTest, StopsADeviceWhoseRingIsBrokenAndSignalsIt) {
   EXPECT_TRUE(guest_->error_signalled(1));
   EXPECT_TRUE(at_end(host()));
   EXPECT_FALSE(guest_->ended);
+}
+
+TEST_F(VhostUserTest, StopsADeviceWhoseReceiveRingIsBrokenWhateverBringsItToLight) {
+  for (const bool host_writes : {true, false}) {
+    guest_ = std::make_unique<FakeGuest>(*loop_, *device_);
+    guest_->start(true, 2);
+    open_from_guest();
+    guest_->queues[0].set_available_index(20000);
+    if (host_writes) {
+      write_host(host(), "data");
+    } else {
+      guest_->send(VsockOp::kRequest, 50001, 1000);
+    }
+    EXPECT_FALSE(guest_->backend().device_running());
+    EXPECT_TRUE(guest_->error_signalled(0));
+    EXPECT_FALSE(guest_->error_signalled(1));
+    EXPECT_NE(guest_->backend().device_failure().find("queue 0"), std::string::npos)
+        << guest_->backend().device_failure();
+    EXPECT_FALSE(guest_->ended);
+  }
+}
+
+TEST_F(VhostUserTest, LeavesADeviceStoppedUntilItsBrokenRingIsSetUpAnew) {
+  guest_->start();
+  guest_->queues[1].set_available_index(20000);
+  guest_->kick(1);
+  ASSERT_FALSE(guest_->backend().device_running());
+  const Fd call(::eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC));
+  qemu().send(13, pack(u64{0}), {call.get()});
+  qemu().send(18, pack(u32{0}, u32{1}));
+  qemu().send(18, pack(u32{1}, u32{1}));
+  EXPECT_FALSE(guest_->backend().device_running());
+  guest_->queues[1].set_available_index(0);
+  qemu().send(11, pack(u32{1}, u32{0}));
+  EXPECT_TRUE(qemu().reply());
+  guest_->set_up_queue(1);
+  EXPECT_TRUE(guest_->backend().device_running());
+  EXPECT_EQ(guest_->backend().device_failure(), "");
+}
+
+TEST_F(VhostUserTest, RefusesToChangeQueuesWhileTheyRun) {
+  guest_->start();
+  for (u32 i = 0; i < 2; ++i) {
+    EXPECT_EQ(qemu().acknowledged(8, pack(i, u32{16})), 1U);
+    EXPECT_EQ(qemu().acknowledged(10, pack(i, u32{5})), 1U);
+    const u64 ring = FakeGuest::kUserBase + 0x40000;
+    EXPECT_EQ(qemu().acknowledged(9, pack(i, u32{0}, ring, ring + 0x2000, ring + 0x4000, u64{0})), 1U);
+  }
+  EXPECT_TRUE(guest_->backend().device_running());
+  open_from_guest();
+}
+
+TEST_F(VhostUserTest, WaitsForDescriptorsThatItHasNoPlaceForAndLosesNone) {
+  guest_->negotiate();
+  const Fd call(::eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC));
+  {
+    const nitro::testing::DescriptorLimit limit;
+    EXPECT_FALSE(qemu().acknowledged(13, pack(u64{0}), {call.get()}));
+    EXPECT_FALSE(guest_->ended) << guest_->end_reason;
+    const auto begin = std::chrono::steady_clock::now();
+    EXPECT_OK(loop_->run_once(std::chrono::milliseconds(-1)));
+    EXPECT_GE(std::chrono::steady_clock::now() - begin, std::chrono::milliseconds(50)) << "it spins";
+  }
+  std::optional<FrontEnd::Reply> reply;
+  while (!guest_->ended && !(reply = qemu().reply())) EXPECT_OK(loop_->run_once(std::chrono::milliseconds(-1)));
+  ASSERT_TRUE(reply);
+  EXPECT_EQ(reply->at<u64>(0), 0U);
 }
 
 TEST_F(VhostUserTest, DoesNotSpinOnAKickDescriptorThatHasEnded) {
