@@ -121,8 +121,9 @@ class World {
           host(script);
       }
       for (int i = 0; i < 3; ++i) require(loop_->run_once(std::chrono::milliseconds(0)).has_value());
-      require(device_.connection_count() <= VirtioVsock::kMaxConnections);
       require(device_.buffered_bytes() <= device_.connection_count() * 256 * 1024);
+      // What is left when the driver is gone is what it had sent, until the host has read it or is gone, too.
+      if (!backend_->device_running()) require(device_.connection_count() == 0 || device_.buffered_bytes() > 0);
       drain();
     }
   }
