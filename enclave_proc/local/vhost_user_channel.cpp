@@ -34,6 +34,28 @@ std::vector<Fd> descriptors_of(msghdr& message) {
   return fds;
 }
 
+struct ReadResult {
+  ssize_t bytes = -1;  // as recvmsg(2) returns them, with errno
+  std::vector<Fd> fds;
+  bool cut = false;  // not all descriptors are in `fds`
+};
+
+ReadResult read_message(int socket, std::span<std::byte> buffer, int flags) {
+  iovec piece{buffer.data(), buffer.size()};
+  alignas(cmsghdr) std::array<char, CMSG_SPACE(sizeof(int) * VhostUserChannel::kMaxFds)> control{};
+  msghdr message{};
+  message.msg_iov = &piece;
+  message.msg_iovlen = 1;
+  message.msg_control = control.data();
+  message.msg_controllen = control.size();
+  ReadResult result;
+  result.bytes = ::recvmsg(socket, &message, flags | MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+  if (result.bytes <= 0) return result;
+  result.fds = descriptors_of(message);
+  result.cut = (message.msg_flags & MSG_CTRUNC) != 0;
+  return result;
+}
+
 }  // namespace
 
 Result<VhostUserChannel::Received> VhostUserChannel::receive(VhostUserRequest& request) {
@@ -61,31 +83,27 @@ Result<VhostUserChannel::Received> VhostUserChannel::receive(VhostUserRequest& r
 }
 
 Result<std::optional<VhostUserChannel::Received>> VhostUserChannel::read_some(std::size_t wanted) {
-  std::array<std::byte, kHeaderSize + kMaxPayload> buffer;
-  iovec piece{buffer.data(), wanted};
-  alignas(cmsghdr) std::array<char, CMSG_SPACE(sizeof(int) * kMaxFds)> control{};
-  msghdr message{};
-  message.msg_iov = &piece;
-  message.msg_iovlen = 1;
-  message.msg_control = control.data();
-  message.msg_controllen = control.size();
   // Descriptors that find no place in this process are lost with the bytes that they came with. So look first, which
-  // gives the descriptors, too, and take the bytes when all of them have arrived.
-  const ssize_t got = ::recvmsg(socket_.get(), &message, MSG_PEEK | MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+  // makes copies of them, and take the bytes when all find a place. What a look gives may belong to the next request
+  // (Linux looks one message too far), so it is only counted.
+  std::array<std::byte, kHeaderSize + kMaxPayload> buffer;
+  ReadResult read = read_message(socket_.get(), std::span(buffer).first(wanted), MSG_PEEK);
+  if (read.bytes > 0 && read.cut && read.fds.size() < kMaxFds) return Received::kNoDescriptors;
+  if (read.bytes > 0) {
+    read.fds.clear();
+    read = read_message(socket_.get(), std::span(buffer).first(wanted), 0);
+  }
+  const ssize_t got = read.bytes;
   if (got < 0 && errno == EINTR) return std::nullopt;
   if (got < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) return Received::kPart;
   if (got == 0 || (got < 0 && errno == ECONNRESET)) return Received::kHungUp;
   if (got < 0) return fail_errno(ErrorCode::kEnclaveBoot, "reading QEMU's vhost-user connection");
 
-  std::vector<Fd> fds = descriptors_of(message);
+  std::vector<Fd> fds = std::move(read.fds);
   // The kernel cuts the list short where it does not fit into the buffer, or where no descriptor is left.
-  const bool cut = (message.msg_flags & MSG_CTRUNC) != 0;
-  if (cut && fds.size() < kMaxFds) return Received::kNoDescriptors;
-  if (cut || input_fds_.size() + fds.size() > kMaxFds) {
+  if (read.cut && fds.size() < kMaxFds) return vhost_user_error("no descriptor is left for those of a request");
+  if (read.cut || input_fds_.size() + fds.size() > kMaxFds) {
     return vhost_user_error("more than " + std::to_string(kMaxFds) + " descriptors with one request");
-  }
-  if (::recv(socket_.get(), buffer.data(), static_cast<std::size_t>(got), MSG_DONTWAIT) != got) {
-    return vhost_user_error("bytes that were there are gone");
   }
   input_.insert(input_.end(), buffer.begin(), buffer.begin() + got);
   std::move(fds.begin(), fds.end(), std::back_inserter(input_fds_));

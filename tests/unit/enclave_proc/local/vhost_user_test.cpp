@@ -292,6 +292,20 @@ TEST_F(VhostUserTest, WaitsForDescriptorsThatItHasNoPlaceForAndLosesNone) {
   EXPECT_EQ(reply->at<u64>(0), 0U);
 }
 
+TEST_F(VhostUserTest, KeepsDescriptorsWithTheirRequestWhenManyWait) {
+  qemu().send(16, pack(u64{8}));
+  const Fd event(::eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC));
+  for (u64 i = 0; i < 4; ++i) {
+    qemu().send_raw(pack(u32{3}, u32{1}, u32{0}));
+    qemu().send_raw(pack(u32{13}, u32{9}, u32{8}, u64{i % 2}), {event.get()});
+  }
+  for (int i = 0; i < 4; ++i) {
+    const auto reply = qemu().reply();
+    ASSERT_TRUE(reply) << guest_->end_reason;
+    EXPECT_EQ(reply->at<u64>(0), 0U);
+  }
+}
+
 TEST_F(VhostUserTest, DoesNotSpinOnAKickDescriptorThatHasEnded) {
   guest_->start();
   auto pipe = make_pipe();
