@@ -26,10 +26,10 @@ std::string plain(std::string_view path) {
   return start == std::string::npos ? std::string() : text.substr(start);
 }
 
-Result<Extent> unpacked(const Extent& archive) {
+Result<Extent> unpacked(const Extent& archive, Budget& budget) {
   NITRO_TRY(Fd scratch, make_scratch_file());
   std::uint64_t size = 0;
-  UnpackedStream stream(archive);
+  UnpackedStream stream(archive, budget);
   for (;;) {
     NITRO_TRY(const auto bytes, stream.next());
     if (bytes.empty()) break;
@@ -69,7 +69,8 @@ std::string list_of_names(const nlohmann::ordered_json& manifests) {
 }
 
 // Those of `manifests`, which stand for one image, that are for the enclave's platform, as their configurations tell.
-Result<Manifests> for_platform(const Manifests& manifests, const ArchiveIndex& index, const SourceOptions& options) {
+Result<Manifests> for_platform(const Manifests& manifests, const ArchiveIndex& index, const SourceOptions& options,
+                               Budget& budget) {
   if (manifests.size() > kMaxPlatforms) {
     return fail(ErrorCode::kEifBuilding,
                 "the archive holds one image more than " + std::to_string(kMaxPlatforms) + " times");
@@ -80,7 +81,7 @@ Result<Manifests> for_platform(const Manifests& manifests, const ArchiveIndex& i
     const auto name = text_at(*manifest, "Config");
     const Extent* file = index.find(name);
     if (file == nullptr) continue;
-    NITRO_TRY(const auto config, read_document(*file, {}, "the configuration " + quote(name)));
+    NITRO_TRY(const auto config, read_document(*file, {}, "the configuration " + quote(name), budget));
     auto platform = platform_in(config);
     if (!platform) continue;
     known.push_back(manifest);
@@ -105,7 +106,7 @@ Result<const nlohmann::ordered_json*> choose_by_number(const nlohmann::ordered_j
 // The manifest of the image `wanted`: a name, "@" and the number of an image, or nothing when there is one image only.
 // An archive may have an image several times, for several platforms.
 Result<const nlohmann::ordered_json*> choose(const nlohmann::ordered_json& manifests, const std::string& wanted,
-                                             const ArchiveIndex& index, const SourceOptions& options) {
+                                             const ArchiveIndex& index, const SourceOptions& options, Budget& budget) {
   if (wanted.starts_with('@')) return choose_by_number(manifests, wanted.substr(1));
   std::string canonical;
   if (!wanted.empty()) {
@@ -129,7 +130,7 @@ Result<const nlohmann::ordered_json*> choose(const nlohmann::ordered_json& manif
                                                  list_of_names(manifests) +
                                                  "); append ':' and the name of one to the path");
   }
-  NITRO_TRY(const auto chosen, for_platform(matching, index, options));
+  NITRO_TRY(const auto chosen, for_platform(matching, index, options, budget));
   if (chosen.size() == 1) return chosen.front();
   return fail(ErrorCode::kDockerImagePull, "the archive holds " + std::to_string(matching.size()) +
                                                " images of one name, " + std::to_string(chosen.size()) +
@@ -146,38 +147,49 @@ std::string digest_in_name(std::string_view path) {
   return is_sha256(digest) ? digest : std::string();
 }
 
+void put(HeldMap<HeldString, HeldString>& links, std::string_view name, std::string_view target) {
+  links.insert_or_assign(HeldString(name, links.get_allocator()), HeldString(target, links.get_allocator()));
+}
+
 }  // namespace
 
-Result<ArchiveIndex> ArchiveIndex::read(Extent archive) {
+Result<void> ArchiveIndex::add(const TarEntry& entry, const Extent& archive) {
+  if (files_.size() + links_.size() >= kMaxFiles) {
+    return fail(ErrorCode::kEifBuilding, "the archive holds more than " + std::to_string(kMaxFiles) + " files");
+  }
+  const auto name = plain(entry.name);
+  if (entry.kind == TarEntry::Kind::kHardLink) {
+    put(links_, name, plain(entry.link_target));
+  } else if (entry.kind == TarEntry::Kind::kFile && entry.type == FileType::kSymlink) {
+    const auto slash = name.rfind('/');
+    put(links_, name, plain((slash == std::string::npos ? "" : name.substr(0, slash + 1)) + entry.link_target));
+  } else if (entry.kind == TarEntry::Kind::kFile && entry.type == FileType::kRegular && !entry.regions) {
+    files_.insert_or_assign(HeldString(name, files_.get_allocator()),
+                            archive.part(entry.data_offset_bytes, entry.size_bytes));
+  }
+  return {};
+}
+
+Result<ArchiveIndex> ArchiveIndex::read(Extent archive, Budget& budget) {
   NITRO_TRY(const auto compression, detect_compression(archive));
   if (compression != Compression::kNone) {
-    NITRO_TRY(archive, unpacked(archive));
+    NITRO_TRY(archive, unpacked(archive, budget));
   }
-  ArchiveIndex index;
+  ArchiveIndex index(budget);
   ExtentStream stream(archive);
-  TarReader reader(stream);
+  TarReader reader(stream, budget);
   TarEntry entry;
   for (;;) {
     NITRO_TRY(const bool more, reader.next(entry));
     if (!more) break;
-    if (index.files_.size() + index.links_.size() >= kMaxFiles) {
-      return fail(ErrorCode::kEifBuilding, "the archive holds more than " + std::to_string(kMaxFiles) + " files");
-    }
-    const auto name = plain(entry.name);
-    if (entry.kind == TarEntry::Kind::kHardLink) {
-      index.links_[name] = plain(entry.link_target);
-    } else if (entry.kind == TarEntry::Kind::kFile && entry.type == FileType::kSymlink) {
-      const auto slash = name.rfind('/');
-      index.links_[name] = plain((slash == std::string::npos ? "" : name.substr(0, slash + 1)) + entry.link_target);
-    } else if (entry.kind == TarEntry::Kind::kFile && entry.type == FileType::kRegular && !entry.regions) {
-      index.files_[name] = archive.part(entry.data_offset_bytes, entry.size_bytes);
-    }
+    NITRO_CHECK(Budget::run([&] { return index.add(entry, archive); }));
   }
   return index;
 }
 
 const Extent* ArchiveIndex::find(std::string_view path) const {
-  auto name = plain(path);
+  const auto plain_path = plain(path);
+  std::string_view name = plain_path;
   for (int hops = 0; hops < 8; ++hops) {
     if (const auto file = files_.find(name); file != files_.end()) return &file->second;
     const auto link = links_.find(name);
@@ -187,8 +199,9 @@ const Extent* ArchiveIndex::find(std::string_view path) const {
   return nullptr;
 }
 
-Result<ImageSource> read_docker_archive(Extent archive, const std::string& wanted_name, const SourceOptions& options) {
-  NITRO_TRY(const auto index, ArchiveIndex::read(std::move(archive)));
+Result<ImageSource> read_docker_archive(Extent archive, const std::string& wanted_name, Budget& budget,
+                                        const SourceOptions& options) {
+  NITRO_TRY(const auto index, ArchiveIndex::read(std::move(archive), budget));
   const Extent* manifest_file = index.find("manifest.json");
   if (manifest_file == nullptr) {
     return fail(ErrorCode::kEifBuilding,
@@ -198,14 +211,15 @@ Result<ImageSource> read_docker_archive(Extent archive, const std::string& wante
                     : "it has no manifest.json; write the archive with \"docker save\" or "
                       "\"skopeo copy … docker-archive:…\"");
   }
-  NITRO_TRY(const auto manifests, read_document(*manifest_file, {}, "manifest.json"));
+  NITRO_TRY(const auto document, read_document(*manifest_file, {}, "manifest.json", budget));
+  const nlohmann::ordered_json& manifests = document;
   const bool well_formed = manifests.is_array() && !manifests.empty() &&
                            std::all_of(manifests.begin(), manifests.end(), [](const auto& manifest) {
                              const auto* layers = value_at(manifest, "Layers");
                              return !text_at(manifest, "Config").empty() && (layers == nullptr || layers->is_array());
                            });
   if (!well_formed) return fail(ErrorCode::kEifBuilding, "manifest.json does not describe images");
-  NITRO_TRY(const auto* manifest, choose(manifests, wanted_name, index, options));
+  NITRO_TRY(const auto* manifest, choose(manifests, wanted_name, index, options, budget));
 
   ImageSource source;
   const auto config_name = text_at(*manifest, "Config");
@@ -221,7 +235,7 @@ Result<ImageSource> read_docker_archive(Extent archive, const std::string& wante
     return fail(ErrorCode::kEifBuilding, "the configuration " + quote(config_name) + " has the digest " + source.id +
                                              " instead of the one in its name; the archive is damaged");
   }
-  NITRO_TRY(source.config, parse_document(*text, "the configuration " + quote(config_name)));
+  NITRO_TRY(source.config, parse_document(*text, "the configuration " + quote(config_name), budget));
 
   if (const auto* layers = array_at(*manifest, "Layers"); layers != nullptr) {
     for (const auto& layer : *layers) {
@@ -243,9 +257,9 @@ Result<ImageSource> read_docker_archive(Extent archive, const std::string& wante
   return source;
 }
 
-Result<ImageSource> open_docker_archive(const Reference& reference, const SourceOptions& options) {
+Result<ImageSource> open_docker_archive(const Reference& reference, Budget& budget, const SourceOptions& options) {
   NITRO_TRY(auto file, open_extent(reference.path));
-  auto source = read_docker_archive(std::move(file), reference.name, options);
+  auto source = read_docker_archive(std::move(file), reference.name, budget, options);
   if (!source) return fail_within("docker archive " + quote(reference.path), std::move(source).error());
   source->name = reference.path;
   return source;

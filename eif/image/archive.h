@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <map>
 #include <string>
 #include <string_view>
 
+#include "eif/image/budget.h"
 #include "eif/image/extent.h"
+#include "eif/image/tar.h"
 
 namespace nitro::image {
 
@@ -13,8 +14,8 @@ namespace nitro::image {
 class ArchiveIndex {
  public:
   /// A compressed archive is unpacked to a scratch file first. Errors: kEifBuilding for what is no archive, is cut off,
-  /// or holds more than kMaxFiles.
-  static Result<ArchiveIndex> read(Extent archive);
+  /// or holds more than kMaxFiles. The names are charged to `budget`.
+  static Result<ArchiveIndex> read(Extent archive, Budget& budget);
 
   /// The file `path`; links inside the archive are followed (engines save a layer that two images share once). nullptr
   /// when missing.
@@ -24,8 +25,11 @@ class ArchiveIndex {
   static constexpr std::size_t kMaxFiles = 100'000;
 
  private:
-  std::map<std::string, Extent, std::less<>> files_;
-  std::map<std::string, std::string, std::less<>> links_;
+  explicit ArchiveIndex(Budget& budget) : files_(budget), links_(budget) {}
+  Result<void> add(const TarEntry& entry, const Extent& archive);
+
+  HeldMap<HeldString, Extent> files_;
+  HeldMap<HeldString, HeldString> links_;
 };
 
 }  // namespace nitro::image

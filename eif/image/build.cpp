@@ -61,7 +61,7 @@ Result<void> run(const std::vector<std::string>& arguments, const ScratchFolder&
 }
 
 Result<ImageSource> build_with_program(const std::string& program, const std::string& folder, const std::string& name,
-                                       const std::string& architecture) {
+                                       const std::string& architecture, Budget& budget) {
   NITRO_TRY(const auto folder_for_program, ScratchFolder::make());
   // It gets the same archive as an engine, with the Dockerfile named apart: "-" alone looks for a Containerfile first.
   NITRO_TRY(auto context, BuildContext::open(folder));
@@ -76,7 +76,7 @@ Result<ImageSource> build_with_program(const std::string& program, const std::st
                         : std::vector<std::string>{program, "push", "--quiet", name, "docker-archive:/proc/self/fd/1"};
   NITRO_CHECK(run(save, folder_for_program, scratch.get()));
   NITRO_TRY(const auto size, file_size(scratch.get()));
-  auto source = read_docker_archive(Extent{std::make_shared<const Fd>(std::move(scratch)), 0, size}, {});
+  auto source = read_docker_archive(Extent{std::make_shared<const Fd>(std::move(scratch)), 0, size}, {}, budget);
   if (!source) return fail_within("what " + program + " has built", std::move(source).error());
   source->name = name;
   return source;
@@ -85,7 +85,7 @@ Result<ImageSource> build_with_program(const std::string& program, const std::st
 }  // namespace
 
 Result<ImageSource> build_image(const std::string& folder, const std::string& name, const SourceOptions& options,
-                                const Engine::Listener& listener) {
+                                Budget& budget, const Engine::Listener& listener) {
   struct stat status {};
   if (::stat(folder.c_str(), &status) != 0)
     return fail_errno(ErrorCode::kDockerImageBuild, "the folder " + quote(folder));
@@ -98,12 +98,12 @@ Result<ImageSource> build_image(const std::string& folder, const std::string& na
     NITRO_TRY(auto context, BuildContext::open(folder));
     NITRO_CHECK(engine->build([&context](std::span<std::byte> buffer) { return context.read(buffer); }, name,
                               options.architecture, listener));
-    return engine->open(name, options);
+    return engine->open(name, options, budget);
   }
   for (const char* program : {"buildah", "podman"}) {
     if (!is_installed(program)) continue;
     listener(engine.error().message() + "; building with " + program);
-    return build_with_program(program, folder, name, options.architecture);
+    return build_with_program(program, folder, name, options.architecture, budget);
   }
   return fail(ErrorCode::kDockerImageBuild, engine.error().message() + ", and neither buildah nor podman is installed");
 }

@@ -265,7 +265,7 @@ Result<void> Engine::build(http::BodySource context, const std::string& name, co
   return listen(std::move(order), ErrorCode::kDockerImageBuild, listener);
 }
 
-Result<ImageSource> Engine::open(const std::string& name, const SourceOptions& options) const {
+Result<ImageSource> Engine::open(const std::string& name, const SourceOptions& options, Budget& budget) const {
   NITRO_TRY(auto inspection, inspect(name));
   if (!inspection)
     return fail(ErrorCode::kDockerImagePull, "the engine at " + address_ + " has no image " + quote(name));
@@ -280,7 +280,8 @@ Result<ImageSource> Engine::open(const std::string& name, const SourceOptions& o
   auto answer = http::send(save);
   if (!answer) return fail_within(step, std::move(answer).error());
   if (!answer->success()) return fail(ErrorCode::kDockerImagePull, step + ": " + reason_of(*answer));
-  auto source = read_docker_archive(Extent{std::make_shared<const Fd>(std::move(scratch)), 0, size}, {}, options);
+  auto source =
+      read_docker_archive(Extent{std::make_shared<const Fd>(std::move(scratch)), 0, size}, {}, budget, options);
   if (!source) return fail_within(step, std::move(source).error());
   source->name = name;
   source->inspection = std::move(*inspection);

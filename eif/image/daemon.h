@@ -44,7 +44,7 @@ class Engine {
   /// The image as the engine saves it, through an unnamed file, as its table of contents comes last. An export of a
   /// container would give the same files, but leave a container behind when we are killed. Errors: kDockerImagePull;
   /// what read_docker_archive has.
-  Result<ImageSource> open(const std::string& name, const SourceOptions& options) const;
+  Result<ImageSource> open(const std::string& name, const SourceOptions& options, Budget& budget) const;
 
  private:
   Engine() = default;

@@ -1,18 +1,60 @@
 // SPDX-License-Identifier: Apache-2.0
+#include "eif/image/document.h"
+
 #include "eif/image/digest.h"
-#include "eif/image/source.h"
 #include "nitro/bytes.h"
-#include "nitro/json.h"
 
 namespace nitro::image {
 
-Result<nlohmann::ordered_json> parse_document(std::string_view text, std::string_view what) {
+namespace {
+
+// No less than what the parsed text needs at any moment, the growing of its lists included. A value takes 16 bytes of
+// its list, the name of one 32 more; a list that grows has up to three times what is in it; a string, a list or an
+// object has a block of its own. Characters inside of strings count as if they stood outside.
+std::uint64_t held_bytes(std::string_view text) {
+  constexpr std::uint64_t kValueBytes = 3 * 16 + 48;
+  constexpr std::uint64_t kNameBytes = 3 * 32 + 48;
+  std::uint64_t bytes = kValueBytes + 3 * std::uint64_t{text.size()};
+  for (const char c : text) {
+    if (c == ',' || c == '[' || c == '{') bytes += kValueBytes;
+    if (c == ':') bytes += kNameBytes;
+  }
+  return bytes;
+}
+
+Result<nlohmann::ordered_json> parsed(std::string_view text, std::string_view what) {
   auto json = parse_json(text, ErrorCode::kEifBuilding);
   if (!json) return fail_within(what, std::move(json).error());
   return json;
 }
 
-Result<nlohmann::ordered_json> read_document(const Extent& blob, std::string_view digest, std::string_view what) {
+}  // namespace
+
+Result<void> check_document_size(std::uint64_t size_bytes, std::string_view what) {
+  if (size_bytes <= kMaxDocumentBytes) return {};
+  return fail(ErrorCode::kEifBuilding, std::string(what) + " is " + std::to_string(size_bytes) +
+                                           " bytes long, more than the " + std::to_string(kMaxDocumentBytes) +
+                                           " that are read");
+}
+
+Result<Document> parse_document(std::string_view text, std::string_view what, Budget& budget) {
+  NITRO_CHECK(check_document_size(text.size(), what));
+  auto charge = Charge::of(budget, held_bytes(text));
+  if (!charge) return fail_within(what, std::move(charge).error());
+  NITRO_TRY(auto json, parsed(text, what));
+  return Document(*std::move(charge), std::move(json));
+}
+
+Result<nlohmann::ordered_json> parse_document(std::string_view text, std::string_view what) {
+  Budget answer(kMaxAnswerHeldBytes);
+  if (const auto charge = Charge::of(answer, held_bytes(text)); !charge) {
+    return fail(ErrorCode::kEifBuilding, std::string(what) + " is too large to be read");
+  }
+  return parsed(text, what);
+}
+
+Result<Document> read_document(const Extent& blob, std::string_view digest, std::string_view what, Budget& budget) {
+  NITRO_CHECK(check_document_size(blob.size_bytes, what));
   auto text = blob.text(kMaxDocumentBytes);
   if (!text) return fail_within(what, std::move(text).error());
   if (!digest.empty()) {
@@ -21,7 +63,7 @@ Result<nlohmann::ordered_json> read_document(const Extent& blob, std::string_vie
                                                quote(digest) + "; the image is damaged");
     }
   }
-  return parse_document(*text, what);
+  return parse_document(*text, what, budget);
 }
 
 }  // namespace nitro::image

@@ -125,7 +125,7 @@ Result<ImageConfig> parse_config(const Json& config) {
               "the image has neither CMD nor ENTRYPOINT, so an enclave would have nothing to run");
 }
 
-Image::Image() = default;
+Image::Image(Budget& budget) : budget_(&budget) {}
 Image::Image(Image&&) noexcept = default;
 Image& Image::operator=(Image&&) noexcept = default;
 Image::~Image() = default;
@@ -133,7 +133,7 @@ Image::~Image() = default;
 Result<void> Image::load_layer(const Layer& layer) {
   tree_->begin_layer();
   std::uint64_t size = 0;
-  NITRO_CHECK(layer.read([&](const TarEntry& entry) -> Result<void> {
+  const auto apply = [&](const TarEntry& entry) -> Result<void> {
     size += entry.size_bytes;
     // Sparse files need next to no bytes of an archive for any number of bytes of a ramdisk.
     if (size > kMaxUnpackedBytes) {
@@ -141,13 +141,14 @@ Result<void> Image::load_layer(const Layer& layer) {
                                                " GiB together, which no enclave can hold");
     }
     return tree_->apply(entry);
-  }));
+  };
+  NITRO_CHECK(layer.read(apply, *budget_));
   size_bytes_ += size;
   return {};
 }
 
-Result<Image> Image::load(ImageSource source) {
-  Image image;
+Result<Image> Image::load(ImageSource source, Budget& budget) {
+  Image image(budget);
   NITRO_TRY(image.config_, parse_config(source.config));
   const auto& digests = image.config_.layer_digests;
   if (digests.size() != source.layers.size()) {
@@ -164,7 +165,7 @@ Result<Image> Image::load(ImageSource source) {
   }
   image.verification_ = std::make_unique<Verification>(std::move(tasks));
 
-  image.tree_ = std::make_unique<Tree>();
+  image.tree_ = std::make_unique<Tree>(budget);
   for (const auto& layer : image.layers_) {
     if (auto loaded = image.load_layer(layer); !loaded) {
       return fail_within("layer " + layer.name(), std::move(loaded).error());
@@ -206,23 +207,22 @@ Result<std::uint64_t> Image::place_ramdisk(int fd, std::uint64_t offset_bytes,
     return {};
   };
   // First everything but the contents of compressed layers, then these, layer by layer.
-  std::vector<std::vector<Layer::Piece>> wanted(layers_.size());
+  std::vector<HeldVector<Layer::Piece>> wanted(layers_.size(), HeldVector<Layer::Piece>(*budget_));
   CpioWriter writer(sink, gap);
   const CopyContent copy = [&](CpioWriter& to, std::uint32_t layer, std::uint64_t offset,
                                std::uint64_t size) -> Result<void> {
     if (!layers_[layer].is_compressed()) return to.copy(layers_[layer].content().part(offset, size));
     NITRO_TRY(const auto place, to.reserve(size));
-    wanted[layer].push_back({offset, size, offset_bytes + place});
-    return {};
+    return Budget::run([&]() -> Result<void> {
+      wanted[layer].push_back({offset, size, offset_bytes + place});
+      return {};
+    });
   };
   NITRO_CHECK(write_customer_ramdisk(*tree_, copy, config_.command, config_.environment, writer));
 
   for (std::size_t i = 0; i < layers_.size(); ++i) {
-    auto& pieces = wanted[i];
-    std::sort(pieces.begin(), pieces.end(),
-              [](const Layer::Piece& a, const Layer::Piece& b) { return a.offset_bytes < b.offset_bytes; });
-    if (pieces.empty()) continue;
-    if (auto copied = layers_[i].copy(pieces, fd); !copied) {
+    if (wanted[i].empty()) continue;
+    if (auto copied = layers_[i].copy(std::move(wanted[i]), fd, *budget_); !copied) {
       return fail_within("layer " + layers_[i].name(), std::move(copied).error());
     }
   }

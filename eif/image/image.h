@@ -36,7 +36,8 @@ Result<ImageConfig> parse_config(const nlohmann::ordered_json& config);
 class Image {
  public:
   /// Errors: kEifBuilding for anything wrong with the image, the message names the layer; kFileOperation.
-  static Result<Image> load(ImageSource source);
+  /// What is kept is charged to `budget`, which has to outlive the image.
+  static Result<Image> load(ImageSource source, Budget& budget);
 
   Image(Image&&) noexcept;
   Image& operator=(Image&&) noexcept;
@@ -65,9 +66,10 @@ class Image {
  private:
   class Verification;
 
-  Image();
+  explicit Image(Budget& budget);
   Result<void> load_layer(const Layer& layer);
 
+  Budget* budget_;
   ImageSource source_;
   ImageConfig config_;
   std::vector<Layer> layers_;

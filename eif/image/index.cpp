@@ -53,7 +53,7 @@ Result<std::optional<Platform>> IndexSearch::look_at(const Json& entry, int leve
                                              " manifests without a platform, which would all have to be looked at");
   }
   NITRO_TRY(const auto descriptor, parse_descriptor(entry, "the index"));
-  NITRO_TRY(const auto document, read_blob_document(descriptor, store_, "the manifest"));
+  NITRO_TRY(const auto document, read_blob_document(descriptor, store_, "the manifest", budget_));
   if (const auto* manifests = array_at(document, "manifests"); manifests != nullptr) {
     NITRO_TRY(const auto candidates, search(image_entries(*manifests), level + 1));
     return candidates.empty() ? Found() : Found(candidates.front().platform);
@@ -62,7 +62,7 @@ Result<std::optional<Platform>> IndexSearch::look_at(const Json& entry, int leve
   if (config == nullptr) return Found();
   NITRO_TRY(const auto config_descriptor, parse_descriptor(*config, "the manifest"));
   if (!is_image_config(config_descriptor)) return Found();
-  NITRO_TRY(const auto configuration, read_blob_document(config_descriptor, store_, "the configuration"));
+  NITRO_TRY(const auto configuration, read_blob_document(config_descriptor, store_, "the configuration", budget_));
   return platform_in(configuration);
 }
 

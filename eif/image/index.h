@@ -30,7 +30,9 @@ class IndexSearch {
  public:
   using Entries = std::vector<const nlohmann::ordered_json*>;
 
-  IndexSearch(const BlobStore& store, const std::string& architecture) : store_(store), architecture_(architecture) {}
+  /// All is borrowed.
+  IndexSearch(const BlobStore& store, const std::string& architecture, Budget& budget)
+      : store_(store), architecture_(architecture), budget_(budget) {}
 
   /// Those of `entries` that suit the enclave best, in their order; they may be indexes, too. Never none. Errors:
   /// kDockerImagePull when no image is for the enclave, the message lists what there is; kEifBuilding; those of the
@@ -49,6 +51,7 @@ class IndexSearch {
 
   const BlobStore& store_;
   const std::string& architecture_;
+  Budget& budget_;
   int looked_at_ = 0;
   std::string seen_;  // platforms, for the message
 };

@@ -26,7 +26,7 @@ class Layer {
 
   /// Visits the members of the archive. Success means, for a compressed layer, that its digests are right. Errors:
   /// kEifBuilding, those of `visit`.
-  Result<void> read(const std::function<Result<void>(const TarEntry& entry)>& visit) const;
+  Result<void> read(const std::function<Result<void>(const TarEntry& entry)>& visit, Budget& budget) const;
 
   /// Some bytes of the archive, and the place in a file where they are wanted.
   struct Piece {
@@ -34,9 +34,10 @@ class Layer {
     std::uint64_t size_bytes;
     std::uint64_t target_bytes;
   };
-  /// Unpacks a compressed layer and writes `pieces` (in the order of their offsets, without overlaps) to `fd`
-  /// (borrowed). Success means that the digest of the archive is right. Errors: kEifBuilding, kFileOperation.
-  Result<void> copy(std::span<const Piece> pieces, int fd) const;
+  /// Unpacks a compressed layer and writes `pieces` to `fd` (borrowed). They may come in any order, and have bytes in
+  /// common. Success means that every piece was written and the digest of the archive is right. Errors: kEifBuilding,
+  /// kFileOperation.
+  Result<void> copy(HeldVector<Piece> pieces, int fd, Budget& budget) const;
 
  private:
   Layer(LayerBlob blob, std::string diff_id, bool compressed)

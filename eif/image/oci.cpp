@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "eif/image/archive.h"
+#include "eif/image/decompress.h"
 #include "eif/image/digest.h"
 #include "eif/image/index.h"
 #include "nitro/bytes.h"
@@ -89,9 +90,9 @@ Result<const Json*> choose(const Json& manifests, const std::string& wanted, Ind
 }
 
 Result<ImageSource> read_layout(const std::function<Result<Extent>(const std::string& path)>& file,
-                                const std::string& wanted, const SourceOptions& options) {
+                                const std::string& wanted, const SourceOptions& options, Budget& budget) {
   NITRO_TRY(const auto index_file, file("index.json"));
-  NITRO_TRY(const auto index, read_document(index_file, {}, "index.json"));
+  NITRO_TRY(const auto index, read_document(index_file, {}, "index.json", budget));
   const Json* manifests = array_at(index, "manifests");
   if (manifests == nullptr || manifests->empty()) return fail(ErrorCode::kEifBuilding, "index.json names no images");
   const BlobStore store = [&file](const Descriptor& blob) -> Result<Extent> {
@@ -104,11 +105,11 @@ Result<ImageSource> read_layout(const std::function<Result<Extent>(const std::st
     }
     return content;
   };
-  IndexSearch search(store, options.architecture);
+  IndexSearch search(store, options.architecture, budget);
   NITRO_TRY(const auto* entry, choose(*manifests, wanted, search));
   NITRO_TRY(const auto descriptor, parse_descriptor(*entry, "index.json"));
-  NITRO_TRY(auto document, read_blob_document(descriptor, store, "the manifest"));
-  NITRO_TRY(auto source, read_oci_image(std::move(document), store, options));
+  NITRO_TRY(auto document, read_blob_document(descriptor, store, "the manifest", budget));
+  NITRO_TRY(auto source, read_oci_image(std::move(document), store, options, budget));
   const auto name = name_of(*entry);
   // The short form is a bare tag, which names nothing outside of its layout.
   if (name.find_first_of(":/") != std::string::npos) source.repository_tags.push_back(name);
@@ -135,14 +136,17 @@ bool is_index(const Json& document) {
   return array_at(document, "manifests") != nullptr;
 }
 
-Result<Json> read_blob_document(const Descriptor& descriptor, const BlobStore& store, const std::string& what) {
+Result<Document> read_blob_document(const Descriptor& descriptor, const BlobStore& store, const std::string& what,
+                                    Budget& budget) {
+  NITRO_CHECK(check_document_size(descriptor.size_bytes, what));
   auto blob = store(descriptor);
   if (!blob) return fail_within(what, std::move(blob).error());
-  return read_document(*blob, descriptor.digest, what);
+  return read_document(*blob, descriptor.digest, what, budget);
 }
 
-Result<ImageSource> read_oci_image(Json document, const BlobStore& store, const SourceOptions& options) {
-  IndexSearch search(store, options.architecture);
+Result<ImageSource> read_oci_image(Document document, const BlobStore& store, const SourceOptions& options,
+                                   Budget& budget) {
+  IndexSearch search(store, options.architecture, budget);
   for (int level = 0; is_index(document); ++level) {
     if (level == kMaxIndexLevels) return fail(ErrorCode::kEifBuilding, "the image is an index of indexes without end");
     auto entries = image_entries(*array_at(document, "manifests"));
@@ -150,7 +154,7 @@ Result<ImageSource> read_oci_image(Json document, const BlobStore& store, const 
       NITRO_TRY(entries, search.nearest(entries));
     }
     NITRO_TRY(const auto chosen, parse_descriptor(*entries.front(), "the index"));
-    NITRO_TRY(document, read_blob_document(chosen, store, "the manifest"));
+    NITRO_TRY(document, read_blob_document(chosen, store, "the manifest", budget));
   }
   const Json* layers = array_at(document, "layers");
   const Json* config_entry = value_at(document, "config");
@@ -161,27 +165,32 @@ Result<ImageSource> read_oci_image(Json document, const BlobStore& store, const 
   NITRO_TRY(const auto config, parse_descriptor(*config_entry, "the manifest"));
   ImageSource source;
   source.id = config.digest;
-  NITRO_TRY(source.config, read_blob_document(config, store, "the configuration"));
+  NITRO_TRY(source.config, read_blob_document(config, store, "the configuration", budget));
   for (const auto& layer : *layers) {
     NITRO_TRY(const auto descriptor, parse_descriptor(layer, "the manifest"));
+    if (descriptor.size_bytes > kMaxUnpackedBytes) {
+      return fail(ErrorCode::kEifBuilding, "layer " + descriptor.digest + " has " +
+                                               std::to_string(descriptor.size_bytes) +
+                                               " bytes, which no enclave can hold");
+    }
     NITRO_TRY(auto content, store(descriptor));
     source.layers.push_back({std::move(content), descriptor.digest, descriptor.digest});
   }
   return source;
 }
 
-Result<ImageSource> open_oci_folder(const Reference& reference, const SourceOptions& options) {
+Result<ImageSource> open_oci_folder(const Reference& reference, const SourceOptions& options, Budget& budget) {
   auto source = read_layout([&reference](const std::string& path) { return open_extent(reference.path + "/" + path); },
-                            reference.name, options);
+                            reference.name, options, budget);
   if (!source) return fail_within("OCI layout " + quote(reference.path), std::move(source).error());
   source->name = reference.path;
   return source;
 }
 
-Result<ImageSource> open_oci_archive(const Reference& reference, const SourceOptions& options) {
+Result<ImageSource> open_oci_archive(const Reference& reference, const SourceOptions& options, Budget& budget) {
   NITRO_TRY(auto archive, open_extent(reference.path));
   auto source = [&]() -> Result<ImageSource> {
-    NITRO_TRY(const auto index, ArchiveIndex::read(std::move(archive)));
+    NITRO_TRY(const auto index, ArchiveIndex::read(std::move(archive), budget));
     const auto file = [&index](const std::string& path) -> Result<Extent> {
       if (const Extent* found = index.find(path)) return *found;
       const bool docker = path == "index.json" && index.find("manifest.json") != nullptr;
@@ -189,7 +198,7 @@ Result<ImageSource> open_oci_archive(const Reference& reference, const SourceOpt
                   "the archive has no " + quote(path) +
                       (docker ? "; it is a docker archive, for which the prefix is docker-archive:" : ""));
     };
-    return read_layout(file, reference.name, options);
+    return read_layout(file, reference.name, options, budget);
   }();
   if (!source) return fail_within("OCI archive " + quote(reference.path), std::move(source).error());
   source->name = reference.path;

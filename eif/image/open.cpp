@@ -10,32 +10,32 @@ namespace nitro::image {
 namespace {
 
 Result<ImageSource> open_in_engine(const Engine& engine, const std::string& name, const SourceOptions& options,
-                                   const Engine::Listener& listener) {
+                                   Budget& budget, const Engine::Listener& listener) {
   NITRO_TRY(const auto inspection, engine.inspect(name));
   if (inspection) {
     listener("Using the image that the engine at " + engine.address() + " has");
   } else {
     NITRO_CHECK(engine.pull(name, options.architecture, listener));
   }
-  return engine.open(name, options);
+  return engine.open(name, options, budget);
 }
 
 }  // namespace
 
-Result<ImageSource> open_image(const Reference& reference, const SourceOptions& options,
+Result<ImageSource> open_image(const Reference& reference, const SourceOptions& options, Budget& budget,
                                const Engine::Listener& listener) {
   switch (reference.transport) {
     case Transport::kDockerArchive:
-      return open_docker_archive(reference, options);
+      return open_docker_archive(reference, budget, options);
     case Transport::kOci:
-      return open_oci_folder(reference, options);
+      return open_oci_folder(reference, options, budget);
     case Transport::kOciArchive:
-      return open_oci_archive(reference, options);
+      return open_oci_archive(reference, options, budget);
     case Transport::kRegistry:
-      return open_in_registry(reference.name, options, listener);
+      return open_in_registry(reference.name, options, budget, listener);
     case Transport::kDaemon: {
       NITRO_TRY(const auto engine, Engine::find_any());
-      return open_in_engine(engine, reference.name, options, listener);
+      return open_in_engine(engine, reference.name, options, budget, listener);
     }
     case Transport::kUnspecified:
       break;
@@ -48,9 +48,9 @@ Result<ImageSource> open_image(const Reference& reference, const SourceOptions& 
     return fail(ErrorCode::kEifBuilding,
                 "image " + quote(reference.name) + ": " + engine.error().message() + "; start the engine" + other);
   }
-  if (*engine) return open_in_engine(**engine, reference.name, options, listener);
+  if (*engine) return open_in_engine(**engine, reference.name, options, budget, listener);
   listener("No container engine is set up; asking the registry");
-  return open_in_registry(reference.name, options, listener);
+  return open_in_registry(reference.name, options, budget, listener);
 }
 
 }  // namespace nitro::image

@@ -237,16 +237,17 @@ Result<std::string> fetch_manifest(Repository& repository, const std::string& wa
   }
 }
 
-Result<ImageSource> open_named(const ImageName& name, const SourceOptions& options, const Engine::Listener& listener) {
+Result<ImageSource> open_named(const ImageName& name, const SourceOptions& options, Budget& budget,
+                               const Engine::Listener& listener) {
   Repository repository(name);
   NITRO_CHECK(repository.connect(listener));
   NITRO_TRY(const auto text, fetch_manifest(repository, name.digest.empty() ? name.tag : name.digest));
   if (!name.digest.empty() && sha256(as_bytes(text)) != name.digest) {
     return fail(ErrorCode::kEifBuilding, "the manifest has another digest than the one that was asked for");
   }
-  NITRO_TRY(auto document, parse_document(text, "the manifest"));
+  NITRO_TRY(auto document, parse_document(text, "the manifest", budget));
   const BlobStore store = [&](const Descriptor& blob) { return fetch(repository, blob, listener); };
-  NITRO_TRY(auto source, read_oci_image(std::move(document), store, options));
+  NITRO_TRY(auto source, read_oci_image(std::move(document), store, options, budget));
   if (!name.tag.empty()) {
     // As engines abbreviate it.
     auto tag = (name.host == "docker.io" ? "" : name.host + "/") + name.repository + ":" + name.tag;
@@ -265,10 +266,10 @@ bool is_loopback(std::string_view host) {
   return host.starts_with("127.") && host.find_first_not_of("0123456789.") == std::string_view::npos;
 }
 
-Result<ImageSource> open_in_registry(const std::string& name, const SourceOptions& options,
+Result<ImageSource> open_in_registry(const std::string& name, const SourceOptions& options, Budget& budget,
                                      const Engine::Listener& listener) {
   NITRO_TRY(const auto parsed, parse_image_name(name));
-  auto source = open_named(parsed, options, listener);
+  auto source = open_named(parsed, options, budget, listener);
   if (!source)
     return fail_within("image " + quote(name) + " at the registry " + parsed.host, std::move(source).error());
   source->name = name;

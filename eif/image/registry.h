@@ -12,7 +12,7 @@ namespace nitro::image {
 /// Fetches an image from its registry (OCI distribution specification), anonymously or with stored credentials. Layers
 /// go to scratch files. HTTPS, except that a registry on this machine's loopback may speak plain HTTP. Errors:
 /// kDockerImagePull when it cannot be had; kEifBuilding when what comes has a wrong digest.
-Result<ImageSource> open_in_registry(const std::string& name, const SourceOptions& options,
+Result<ImageSource> open_in_registry(const std::string& name, const SourceOptions& options, Budget& budget,
                                      const Engine::Listener& listener);
 
 /// Whether `host`, with or without a port, is this machine itself: localhost, 127.0.0.0/8, [::1].

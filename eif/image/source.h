@@ -2,14 +2,12 @@
 #pragma once
 
 #include <nlohmann/json.hpp>
-#include <optional>
 #include <string>
-#include <string_view>
 #include <vector>
 
+#include "eif/image/document.h"
 #include "eif/image/extent.h"
 #include "eif/image/reference.h"
-#include "nitro/json.h"
 #include "nitro/result.h"
 
 namespace nitro::image {
@@ -26,15 +24,12 @@ struct LayerBlob {
 struct ImageSource {
   std::string name;                          ///< what the user asked for, for messages
   std::string id;                            ///< digest of the configuration: "sha256:…"
-  nlohmann::ordered_json config;             ///< an object
+  Document config;                           ///< an object
   std::vector<LayerBlob> layers;             ///< the lowest first
   std::vector<std::string> repository_tags;  ///< "golden/tiny:1"; what the transport says the image is called
   /// What an engine says of the image (GET /images/NAME/json); null for other transports.
   nlohmann::ordered_json inspection;
 };
-
-/// Most bytes of a manifest, an index or a configuration (the registries' own limit).
-inline constexpr std::size_t kMaxDocumentBytes = std::size_t{4} << 20;
 
 /// What every transport needs to know.
 struct SourceOptions {
@@ -45,16 +40,12 @@ struct SourceOptions {
 
 /// Opens one kind of source each. Errors: kFileOperation for files that cannot be read, kDockerImagePull when there is
 /// no such image, kEifBuilding when what is there cannot be understood or has a wrong digest.
-Result<ImageSource> open_docker_archive(const Reference& reference, const SourceOptions& options = {});
+/// What they keep is charged to `budget`, which has to outlive the image.
+Result<ImageSource> open_docker_archive(const Reference& reference, Budget& budget, const SourceOptions& options = {});
 /// The same for an archive that is open already: an engine's answer, say.
-Result<ImageSource> read_docker_archive(Extent archive, const std::string& wanted_name,
+Result<ImageSource> read_docker_archive(Extent archive, const std::string& wanted_name, Budget& budget,
                                         const SourceOptions& options = {});
-Result<ImageSource> open_oci_folder(const Reference& reference, const SourceOptions& options);
-Result<ImageSource> open_oci_archive(const Reference& reference, const SourceOptions& options);
-
-/// Parses a document of an image (nitro/json.h); `what` names it in messages. Errors: kEifBuilding.
-Result<nlohmann::ordered_json> parse_document(std::string_view text, std::string_view what);
-/// Reads a document from a blob. `digest` is verified unless empty. Errors: also those of reading.
-Result<nlohmann::ordered_json> read_document(const Extent& blob, std::string_view digest, std::string_view what);
+Result<ImageSource> open_oci_folder(const Reference& reference, const SourceOptions& options, Budget& budget);
+Result<ImageSource> open_oci_archive(const Reference& reference, const SourceOptions& options, Budget& budget);
 
 }  // namespace nitro::image

@@ -1,14 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <array>
 #include <cstdint>
-#include <map>
 #include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "eif/image/budget.h"
 #include "eif/image/byte_stream.h"
+#include "eif/image/tar_format.h"
 #include "eif/image/tar_sparse.h"
 
 namespace nitro::image {
@@ -25,9 +27,10 @@ enum class FileType : std::uint8_t {
 /// One member of a tar archive.
 struct TarEntry {
   enum class Kind : std::uint8_t {
-    kFile,         ///< `type` says of which kind
-    kHardLink,     ///< another name of `link_target`
-    kUnsupported,  ///< a type of member that means nothing to us; `type_flag` names it
+    kFile,          ///< `type` says of which kind
+    kHardLink,      ///< another name of `link_target`
+    kGlobalHeader,  ///< pax records for all that follows (git writes its commit so); has nothing but a name
+    kUnsupported,   ///< a type of member that means nothing to us; `type_flag` names it
   };
 
   Kind kind = Kind::kFile;
@@ -47,21 +50,29 @@ struct TarEntry {
   std::optional<SparseRegions> regions;
 };
 
-/// Most bytes of a member's name or link target (Linux: PATH_MAX) and of the extended headers of one member.
+/// Most bytes of a member's name or link target (Linux: PATH_MAX) and of each of the headers that extend its own.
 inline constexpr std::size_t kMaxPathBytes = 4095;
 inline constexpr std::size_t kMaxExtendedHeaderBytes = std::size_t{1} << 20;
 
-/// Reads a tar archive: v7, ustar, pax (POSIX.1-2001) and GNU with its long names and its sparse files (all four
+/// Reads a tar archive: v7, ustar, pax (POSIX.1-2001), star, and GNU with its long names and its sparse files (all four
 /// formats). Only headers are read; contents are skipped, and can be read through their offset later. That is why this
 /// is not libarchive, whose entries do not tell where their content lies.
 ///
-/// The rules of doubtful cases are those of Go's archive/tar, with which container engines read layers: an archive ends
-/// at two zero blocks or at the end of the file on a block boundary; members without content (links, folders, devices)
-/// have none, whatever their size field says; an empty pax value means that the record is absent.
+/// The rules of doubtful cases are those of Go's archive/tar, with which container engines read layers:
+/// - an archive ends at two zero blocks, or at the end of the file where a header or the second zero block should be;
+///   extended headers that wait for a member then count for nothing
+/// - members without content (links, folders, devices) have none, whatever their size field says
+/// - an extended header replaces one of its kind before it: pax records do not add up
+/// - GNU's long names win over the path of pax records, whichever comes first
+/// - an empty pax value means that the record is absent; of two records of one name the last counts
+/// - a sparse file of a pax version that is not known is a file like others
+///
+/// Memory: what is charged to the budget, some MiB for the extended headers of one member, and a window of 32 KiB.
 class TarReader {
  public:
-  /// `archive` is borrowed, and read up to its last member's end at most.
-  explicit TarReader(ByteStream& archive);
+  /// `archive` is borrowed, and read up to its last member's end at most; so is `budget`, to which entries are charged,
+  /// too.
+  TarReader(ByteStream& archive, Budget& budget);
 
   /// Reads the next member into `entry`. False at the end. Errors: kEifBuilding when this is no tar archive, it ends
   /// inside a member (which is found out at the next call), or a limit is exceeded; the message names the offset. Also
@@ -69,21 +80,28 @@ class TarReader {
   Result<bool> next(TarEntry& entry);
 
  private:
-  using Records = std::map<std::string, std::string, std::less<>>;
+  struct Header;
+  struct Extended;
 
   Result<std::span<const std::byte>> take(std::size_t size_bytes);
   Result<std::uint64_t> pass(std::uint64_t size_bytes);
   Result<void> pass_content();
-  Result<std::string> special_content(std::uint64_t size_bytes);
-  Result<void> parse_records(std::string_view text, Records& records) const;
-  static std::string_view record(const Records& records, std::string_view key);
-  Result<void> apply_records(const Records& records, TarEntry& entry);
-  Result<void> read_gnu_sparse_map(std::span<const std::byte> header, TarEntry& entry);
-  Result<void> read_pax_sparse_map(const Records& records, TarEntry& entry);
-  Result<SparseRegions> read_stored_sparse_map();
+  Result<bool> read_member(TarEntry& entry);
+  Result<bool> read_header(Header& header);
+  Result<void> parse_header(Header& header) const;
+  Result<HeldString> extended_content(const Header& header);
+  Result<void> parse_records(Extended& extended) const;
+  Result<void> check_records(const Extended& extended) const;
+  Result<void> begin_entry(const Header& header, const Extended& extended, TarEntry& entry);
+  Result<void> read_sparse_map(const Header& header, const Extended& extended, TarEntry& entry);
+  Result<void> read_gnu_sparse_map(const Header& header, TarEntry& entry);
+  Result<void> read_pax_sparse_map(const Extended& extended, TarEntry& entry);
+  Result<void> read_stored_sparse_map(SparseRegions& regions);
   Failure malformed(std::string_view reason) const;
 
   ByteStream& archive_;
+  Budget& budget_;
+  Budget headers_;                   // a part of it: what the headers of one member hold
   std::uint64_t position_ = 0;       // of the next byte that is taken
   std::uint64_t header_offset_ = 0;  // of the header in work, for messages
   std::uint64_t content_left_ = 0;   // of the last member's content, to be passed over

@@ -37,13 +37,20 @@ Result<void> add_gnu_sparse_regions(std::span<const std::byte> block, std::size_
   return {};
 }
 
-Result<SparseRegions> pax_sparse_regions(std::span<const std::string_view> numbers) {
-  if (numbers.size() % 2 != 0) return refuse("a map of a sparse file has an offset without a size");
-  SparseRegions regions;
-  for (std::size_t i = 0; i < numbers.size(); i += 2) {
-    NITRO_CHECK(add(pax_number(numbers[i]), pax_number(numbers[i + 1]), regions));
+Result<void> add_pax_sparse_regions(std::string_view numbers, char separator, std::uint64_t count,
+                                    SparseRegions& regions) {
+  const auto next = [&]() -> std::optional<std::int64_t> {
+    const auto end = numbers.find(separator);
+    const auto number = pax_number(numbers.substr(0, end));
+    numbers = end == std::string_view::npos ? std::string_view() : numbers.substr(end + 1);
+    return number;
+  };
+  for (std::uint64_t i = 0; i < count; ++i) {
+    const auto offset = next();
+    const auto size = next();
+    NITRO_CHECK(add(offset, size, regions));
   }
-  return regions;
+  return {};
 }
 
 Result<void> check_sparse_regions(const SparseRegions& regions, std::uint64_t file_bytes, std::uint64_t stored_bytes) {

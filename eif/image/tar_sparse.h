@@ -4,8 +4,8 @@
 #include <cstdint>
 #include <span>
 #include <string_view>
-#include <vector>
 
+#include "eif/image/budget.h"
 #include "nitro/result.h"
 
 namespace nitro::image {
@@ -16,7 +16,7 @@ struct SparseRegion {
   std::uint64_t size_bytes = 0;
 };
 /// In the order of their offsets, without overlaps; in the archive they follow each other without gaps.
-using SparseRegions = std::vector<SparseRegion>;
+using SparseRegions = HeldVector<SparseRegion>;
 
 /// Most regions of one file.
 inline constexpr std::size_t kMaxSparseRegions = 100'000;
@@ -26,9 +26,11 @@ inline constexpr std::size_t kMaxSparseRegions = 100'000;
 Result<void> add_gnu_sparse_regions(std::span<const std::byte> block, std::size_t offset, std::size_t count,
                                     SparseRegions& regions);
 
-/// The regions in the decimal numbers of a pax sparse map: offset, size, offset, size, … (GNU tar manual, "Storing
-/// Sparse Files"). Errors: kEifBuilding.
-Result<SparseRegions> pax_sparse_regions(std::span<const std::string_view> numbers);
+/// Adds `count` regions from the decimal numbers of a pax sparse map, each but the last of which `separator` ends:
+/// offset, size, offset, size, … (GNU tar manual, "Storing Sparse Files"). Errors: kEifBuilding, also when there are
+/// fewer numbers.
+Result<void> add_pax_sparse_regions(std::string_view numbers, char separator, std::uint64_t count,
+                                    SparseRegions& regions);
 
 /// Errors: kEifBuilding when regions overlap, are out of order or end behind the file's `file_bytes`, or when the
 /// archive does not store exactly `stored_bytes` of them.

@@ -3,7 +3,6 @@
 
 #include <algorithm>
 #include <limits>
-#include <unordered_map>
 
 #include "nitro/bytes.h"
 
@@ -64,7 +63,17 @@ constexpr const char* kNotAFolder = "a part of its path is not a folder";
 
 }  // namespace
 
-Tree::Tree() : names_in_order_(ByParentAndName{this}) {
+Tree::Tree(Budget& budget, std::size_t max_files)
+    : name_budget_("the names of its files", kMaxNameBytes, budget),
+      region_budget_("the regions of its sparse files", kMaxRegionBytes, budget),
+      aufs_budget_("what AUFS keeps for hard links", kMaxAufsBytes, budget),
+      max_files_(max_files),
+      names_(name_budget_),
+      nodes_(budget),
+      inodes_(budget),
+      sparse_maps_(region_budget_),
+      names_in_order_(ByParentAndName{this}, budget),
+      aufs_links_(aufs_budget_) {
   inodes_.push_back(Inode{.type = FileType::kDirectory, .mode = 0755, .links = 1, .mtime = kFixedTime});
   nodes_.push_back(Node{kRoot, 0, 0, 0, 0, kNoLayer});
 }
@@ -153,37 +162,35 @@ Tree::Try<Tree::NodeId> Tree::directory_or_make(const Components& components, st
   return here;
 }
 
-Tree::Try<std::uint64_t> Tree::add_text(std::string_view text) {
-  if (names_.size() + text.size() > kMaxNameBytes) {
-    return because("the names in the image are longer than " + std::to_string(kMaxNameBytes >> 20) + " MiB together");
-  }
+std::uint64_t Tree::add_text(std::string_view text) {
   const auto offset = names_.size();
   names_ += text;
   return offset;
 }
 
-Tree::Try<std::uint32_t> Tree::add_sparse_map(const SparseRegions& regions) {
-  region_count_ += regions.size();
-  if (region_count_ > kMaxRegions) {
-    return because("the sparse files of the image have more than " + std::to_string(kMaxRegions) + " regions");
-  }
-  sparse_maps_.push_back(regions);
+std::uint32_t Tree::add_sparse_map(const SparseRegions& regions) {
+  sparse_maps_.emplace_back(regions.begin(), regions.end(), region_budget_);
   return static_cast<std::uint32_t>(sparse_maps_.size());
 }
 
 Tree::Try<Tree::InodeId> Tree::add_inode(const Inode& inode) {
-  if (inodes_.size() >= kMaxFiles) {
-    return because("the image has more than " + std::to_string(kMaxFiles) + " files");
+  if (inodes_.size() >= max_files_) {
+    return because("the image has more than " + std::to_string(max_files_) + " files");
+  }
+  if (inode.type == FileType::kRegular) {
+    if (inode.size_bytes > kMaxContentBytes - content_bytes_) {
+      return because("the files of the image are larger than " + std::to_string(kMaxContentBytes >> 30) +
+                     " GiB together, which no enclave can hold");
+    }
+    content_bytes_ += inode.size_bytes;
   }
   inodes_.push_back(inode);
   return static_cast<InodeId>(inodes_.size() - 1);
 }
 
 Tree::Try<Tree::InodeId> Tree::add_symlink_inode(Inode inode, std::string_view target) {
-  const auto offset = add_text(target);
-  if (!offset) return because(offset.error());
   inode.type = FileType::kSymlink;
-  inode.data_offset_bytes = *offset;
+  inode.data_offset_bytes = add_text(target);
   inode.size_bytes = target.size();
   return add_inode(inode);
 }
@@ -194,13 +201,12 @@ Tree::Try<Tree::NodeId> Tree::add_name(NodeId parent, std::string_view child_nam
     return because("its name is longer than Linux allows (" + std::to_string(kMaxFileNameBytes) + " bytes, " +
                    std::to_string(kMaxPathBytes) + " with the folders)");
   }
-  if (nodes_.size() >= kMaxFiles) {
-    return because("the image has more than " + std::to_string(kMaxFiles) + " files");
+  if (nodes_.size() >= max_files_) {
+    return because("the image has more than " + std::to_string(max_files_) + " files");
   }
   const auto offset = add_text(child_name);
-  if (!offset) return because(offset.error());
   const auto id = static_cast<NodeId>(nodes_.size());
-  nodes_.push_back(Node{parent, inode, *offset, static_cast<std::uint16_t>(child_name.size()),
+  nodes_.push_back(Node{parent, inode, offset, static_cast<std::uint16_t>(child_name.size()),
                         static_cast<std::uint16_t>(path_size), layer});
   names_in_order_.insert(id);
   ++inodes_[inode].links;
@@ -288,56 +294,67 @@ Tree::Try<void> Tree::apply_hard_link(const TarEntry& entry, NodeId parent, std:
   return {};
 }
 
-Tree::Try<void> Tree::apply_file(const TarEntry& entry, const Components& parents, std::string_view base) {
+Tree::Try<std::optional<Tree::NodeId>> Tree::make_room(const Inode& inode, bool is_folder, const Components& parents,
+                                                       std::string_view base) {
   const auto parent = directory_or_make(parents, kNoLayer);
   if (!parent) return because(parent.error());
+  if (const NodeId older = child(*parent, base); older != kNone) {
+    if (is_folder && is_directory(older)) {
+      const auto links = inode_of(older).links;
+      inode_of(older) = inode;
+      inode_of(older).links = links;
+      nodes_[older].layer = layer_;
+      return std::optional<NodeId>();
+    }
+    remove(older);
+  }
+  return std::optional<NodeId>(*parent);
+}
 
+// All of an entry that is no link but its names: a file's content, a device's number.
+Inode Tree::inode_for(const TarEntry& entry) {
   Inode inode{.type = entry.type,
               .mode = static_cast<std::uint16_t>(entry.mode),
               .uid = entry.uid,
               .gid = entry.gid,
               .mtime = entry.type == FileType::kSymlink ? entry.mtime : engine_time(entry.mtime)};
-  const bool is_folder = entry.kind == TarEntry::Kind::kFile && entry.type == FileType::kDirectory;
-  if (const NodeId older = child(*parent, base); older != kNone) {
-    if (is_folder && is_directory(older)) {
-      inode.links = inode_of(older).links;
-      inode_of(older) = inode;
-      nodes_[older].layer = layer_;
-      return {};
-    }
-    remove(older);
+  if (entry.type == FileType::kRegular) {
+    inode.size_bytes = entry.size_bytes;
+    inode.data_offset_bytes = entry.data_offset_bytes;
+    inode.layer = layer_ - 1;
+    if (entry.regions) inode.sparse_map = add_sparse_map(*entry.regions);
+  } else if (entry.type == FileType::kCharDevice || entry.type == FileType::kBlockDevice) {
+    inode.device_major = entry.device_major & kMajorMask;
+    inode.device_minor = entry.device_minor & kMinorMask;
   }
+  return inode;
+}
 
-  if (entry.kind == TarEntry::Kind::kHardLink) return apply_hard_link(entry, *parent, base);
-  auto id = [&]() -> Try<InodeId> {
-    switch (entry.type) {
-      case FileType::kSymlink:
-        if (entry.link_target.empty()) return because("it is a symbolic link to nothing");
-        inode.mode = 0777;  // as Linux shows all symbolic links
-        return add_symlink_inode(inode, entry.link_target);
-      case FileType::kRegular:
-        inode.size_bytes = entry.size_bytes;
-        inode.data_offset_bytes = entry.data_offset_bytes;
-        inode.layer = layer_ - 1;
-        if (entry.regions) {
-          const auto map = add_sparse_map(*entry.regions);
-          if (!map) return because(map.error());
-          inode.sparse_map = *map;
-        }
-        break;
-      case FileType::kCharDevice:
-      case FileType::kBlockDevice:
-        inode.device_major = entry.device_major & kMajorMask;
-        inode.device_minor = entry.device_minor & kMinorMask;
-        break;
-      case FileType::kDirectory:
-      case FileType::kFifo:
-        break;
-    }
-    return add_inode(inode);
-  }();
+Tree::Try<void> Tree::apply_file(const TarEntry& entry, const Components& parents, std::string_view base) {
+  const bool is_file = entry.kind == TarEntry::Kind::kFile;
+  if (is_file && entry.type == FileType::kSymlink && entry.link_target.empty()) {
+    return because("it is a symbolic link to nothing");
+  }
+  auto inode = is_file ? inode_for(entry) : Inode();
+  const auto room = make_room(inode, is_file && entry.type == FileType::kDirectory, parents, base);
+  if (!room) return because(room.error());
+  if (!*room || entry.kind == TarEntry::Kind::kGlobalHeader) return {};
+  if (entry.kind == TarEntry::Kind::kHardLink) return apply_hard_link(entry, **room, base);
+  if (entry.type == FileType::kSymlink) inode.mode = 0777;  // as Linux shows all symbolic links
+  const auto id = entry.type == FileType::kSymlink ? add_symlink_inode(inode, entry.link_target) : add_inode(inode);
   if (!id) return because(id.error());
-  const auto added = add_name(*parent, base, *id, layer_);
+  const auto added = add_name(**room, base, *id, layer_);
+  if (!added) return because(added.error());
+  return {};
+}
+
+// A file of its own, with the attributes and the content of what was kept; links to one such file share no inode.
+Tree::Try<void> Tree::apply_aufs_link(const Inode& inode, const Components& parents, std::string_view base) {
+  const auto room = make_room(inode, false, parents, base);
+  if (!room) return because(room.error());
+  const auto id = add_inode(inode);
+  if (!id) return because(id.error());
+  const auto added = add_name(**room, base, *id, layer_);
   if (!added) return because(added.error());
   return {};
 }
@@ -353,8 +370,11 @@ Tree::Try<void> Tree::apply_named(const TarEntry& entry) {
   }
   if (parts.front().starts_with(kAufsPrivate) && !(parts.size() == 1 && parts.front() == kOpaque)) {
     // Old engines on AUFS kept the content of hard links here.
+    const Components above(parts.begin(), parts.end() - 1);
+    // The engine makes its folder all the same; one that cannot be made is missed by nobody.
+    static_cast<void>(directory_or_make(above, kNoLayer));
     if (parts.front() == kAufsLinks && entry.kind == TarEntry::Kind::kFile && entry.type == FileType::kRegular) {
-      aufs_links_.insert_or_assign(std::string(parts.back()), entry);
+      aufs_links_.insert_or_assign(HeldString(parts.back(), aufs_budget_), inode_for(entry));
     }
     return {};
   }
@@ -376,14 +396,14 @@ Tree::Try<void> Tree::apply_named(const TarEntry& entry) {
       const auto kept = aufs_links_.find(target.back());
       if (kept == aufs_links_.end())
         return because("it is a hard link to " + quote(entry.link_target) + ", which is missing");
-      return apply_file(kept->second, parts, base);
+      return apply_aufs_link(kept->second, parts, base);
     }
   }
   return apply_file(entry, parts, base);
 }
 
 Result<void> Tree::apply(const TarEntry& entry) {
-  if (auto applied = apply_named(entry); !applied) {
+  if (auto applied = Budget::run([&] { return apply_named(entry); }, because); !applied) {
     return fail(ErrorCode::kEifBuilding, "entry " + quote(entry.name) + ": " + applied.error());
   }
   return {};
@@ -418,22 +438,27 @@ void Tree::unlink(std::string_view path) {
 }
 
 Result<void> Tree::make_directories(std::string_view path) {
-  if (const auto made = directory_or_make(clean(path), kNoLayer); !made) {
+  const auto make = [&] { return directory_or_make(clean(path), kNoLayer); };
+  if (const auto made = Budget::run(make, because); !made) {
     return fail(ErrorCode::kEifBuilding, "folder " + quote(path) + ": " + made.error());
   }
   return {};
 }
 
 Tree::Try<Tree::NodeId> Tree::add_file(std::string_view path, const Inode& inode, std::string_view target) {
-  auto parts = clean(path);
-  const auto base = parts.back();
-  parts.pop_back();
-  const auto folder = directory(parts);
-  if (!folder) return folder;
-  if (child(*folder, base) != kNone) return because("the image has a file of this name");
-  const auto id = inode.type == FileType::kSymlink ? add_symlink_inode(inode, target) : add_inode(inode);
-  if (!id) return because(id.error());
-  return add_name(*folder, base, *id, kNoLayer);
+  return Budget::run(
+      [&]() -> Try<NodeId> {
+        auto parts = clean(path);
+        const auto base = parts.back();
+        parts.pop_back();
+        const auto folder = directory(parts);
+        if (!folder) return folder;
+        if (child(*folder, base) != kNone) return because("the image has a file of this name");
+        const auto id = inode.type == FileType::kSymlink ? add_symlink_inode(inode, target) : add_inode(inode);
+        if (!id) return because(id.error());
+        return add_name(*folder, base, *id, kNoLayer);
+      },
+      because);
 }
 
 Result<void> Tree::add_empty_file(std::string_view path, std::uint16_t mode) {
@@ -448,12 +473,25 @@ Result<void> Tree::add_symlink(std::string_view path, std::string_view target) {
   return {};
 }
 
+std::string Tree::path_of(NodeId id) const {
+  Components parts;
+  for (; id != kRoot; id = nodes_[id].parent) parts.push_back(name(id));
+  std::reverse(parts.begin(), parts.end());
+  return join(parts);
+}
+
 Result<void> Tree::walk(const std::function<Result<void>(const Visit&)>& visit) const {
-  std::unordered_map<InodeId, std::string> first_names;  // of files with several names
+  return Budget::run([&] { return walk_names(visit); });
+}
+
+Result<void> Tree::walk_names(const std::function<Result<void>(const Visit&)>& visit) const {
+  // Of files with several names, which may all be as long as paths can be: not the name itself.
+  HeldHashMap<InodeId, NodeId> first_names(nodes_.get_allocator());
   std::string path;
+  std::string first_name;
   struct Level {
     NodeId folder;
-    std::set<NodeId, ByParentAndName>::const_iterator next;
+    HeldSet<NodeId, ByParentAndName>::const_iterator next;
     std::size_t path_size;
   };
   std::vector<Level> levels{{kRoot, names_in_order_.lower_bound(Key{kRoot, {}}), 0}};
@@ -474,8 +512,11 @@ Result<void> Tree::walk(const std::function<Result<void>(const Visit&)>& visit) 
                   {},
                   inode.sparse_map == 0 ? nullptr : &sparse_maps_[inode.sparse_map - 1]};
     if (inode.links > 1 && inode.type != FileType::kDirectory) {
-      const auto [first, is_new] = first_names.try_emplace(nodes_[id].inode, path);
-      if (!is_new) visited.first_name = first->second;
+      const auto [first, is_new] = first_names.try_emplace(nodes_[id].inode, id);
+      if (!is_new) {
+        first_name = path_of(first->second);
+        visited.first_name = first_name;
+      }
     }
     NITRO_CHECK(visit(visited));
     if (inode.type == FileType::kDirectory) {

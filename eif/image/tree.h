@@ -3,14 +3,12 @@
 
 #include <cstdint>
 #include <functional>
-#include <map>
-#include <memory>
 #include <optional>
-#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "eif/image/budget.h"
 #include "eif/image/tar.h"
 #include "nitro/result.h"
 
@@ -20,12 +18,17 @@ namespace nitro::image {
 /// add. It is the constant of the tool that defines the ramdisk format (linuxkit: 18 April 2017, 16:30 UTC).
 inline constexpr std::int64_t kFixedTime = 1492533000;
 
-/// Most files an image may hold, and most bytes of their names and link targets together: what keeps a hostile image
-/// from eating all memory. Real images stay far below (a full Debian desktop: 300 000 files).
+/// Most files an image may hold. Real images stay far below (a full Debian desktop: 300 000 files).
 inline constexpr std::size_t kMaxFiles = std::size_t{1} << 22;
-inline constexpr std::size_t kMaxNameBytes = std::size_t{1} << 30;
-/// Most regions of all sparse files together.
-inline constexpr std::size_t kMaxRegions = std::size_t{1} << 20;
+/// Most memory for the names and link targets of all files together, and for the regions of all sparse files.
+inline constexpr std::uint64_t kMaxNameBytes = std::uint64_t{512} << 20;
+inline constexpr std::uint64_t kMaxRegionBytes = std::uint64_t{64} << 20;
+/// Most memory for the files that AUFS keeps for hard links to them: an engine wrote one for each file with several
+/// names, so thousands at most.
+inline constexpr std::uint64_t kMaxAufsBytes = std::uint64_t{16} << 20;
+/// Most bytes of the contents of all files together: more than any enclave holds, and few enough to stop a layer whose
+/// holes, or whose links to one file, stand for any number of bytes.
+inline constexpr std::uint64_t kMaxContentBytes = std::uint64_t{64} << 30;
 
 /// One file as all its names share it.
 struct Inode {
@@ -45,7 +48,7 @@ struct Inode {
 };
 
 /// The file system of an image: its layers, merged. Holds names and attributes only; contents stay in the layers.
-/// Memory: some 150 bytes a file.
+/// Memory: some 150 bytes a file, charged to the budget.
 ///
 /// The rules are those of Docker's engine unpacking layers into a folder of its own (pkg/archive of moby, as run in a
 /// chroot), because an image's files are what the engine makes of them:
@@ -55,11 +58,13 @@ struct Inode {
 /// - an entry replaces what has its name, unless both are folders: then the older one's content stays
 /// - ".wh.NAME" removes NAME, ".wh..wh..opq" removes all of its folder that this layer has not brought so far
 /// - a hard link's entry changes owner, mode and time of the file it links to
+/// - a header of global pax records removes what has its name and puts nothing there
 ///
 /// One thread at a time.
 class Tree {
  public:
-  Tree();
+  /// `budget` is borrowed. `max_files` counts files that were replaced or removed, too.
+  explicit Tree(Budget& budget, std::size_t max_files = kMaxFiles);
   Tree(const Tree&) = delete;
   Tree& operator=(const Tree&) = delete;
 
@@ -123,7 +128,7 @@ class Tree {
       return a.parent != b.parent ? a.parent < b.parent : a.name < b.name;
     }
   };
-  using Components = std::vector<std::string_view>;
+  using Components = std::vector<std::string_view>;  // of a path of at most kMaxPathBytes
 
   [[nodiscard]] Key key(NodeId id) const { return {nodes_[id].parent, name(id)}; }
   [[nodiscard]] std::string_view name(NodeId id) const {
@@ -155,25 +160,37 @@ class Tree {
   Try<InodeId> add_inode(const Inode& inode);
   Try<InodeId> add_symlink_inode(Inode inode, std::string_view target);
   Try<NodeId> add_file(std::string_view path, const Inode& inode, std::string_view target);
-  Try<std::uint64_t> add_text(std::string_view text);
-  Try<std::uint32_t> add_sparse_map(const SparseRegions& regions);
+  std::uint64_t add_text(std::string_view text);
+  std::uint32_t add_sparse_map(const SparseRegions& regions);
+  Result<void> walk_names(const std::function<Result<void>(const Visit&)>& visit) const;
   void remove(NodeId id);
   void remove_older(NodeId directory_id);
 
   Try<void> apply_named(const TarEntry& entry);
   Try<void> apply_white_out(const Components& parents, std::string_view hidden);
   Try<void> apply_opaque(const Components& parents);
+  // Takes the place of what has the name; nothing when a folder goes on as the folder that it was.
+  Try<std::optional<NodeId>> make_room(const Inode& inode, bool is_folder, const Components& parents,
+                                       std::string_view base);
   Try<void> apply_file(const TarEntry& entry, const Components& parents, std::string_view base);
+  Try<void> apply_aufs_link(const Inode& inode, const Components& parents, std::string_view base);
+  Inode inode_for(const TarEntry& entry);
   Try<void> apply_hard_link(const TarEntry& entry, NodeId parent, std::string_view base);
 
-  std::string names_;
-  std::vector<Node> nodes_;
-  std::vector<Inode> inodes_;
-  std::vector<SparseRegions> sparse_maps_;
-  std::size_t region_count_ = 0;
-  std::set<NodeId, ByParentAndName> names_in_order_;  // without the root
+  // Parts of the image's budget.
+  Budget name_budget_;
+  Budget region_budget_;
+  Budget aufs_budget_;
+
+  std::size_t max_files_;
+  std::uint64_t content_bytes_ = 0;  // of all files that there ever were
+  HeldString names_;
+  HeldVector<Node> nodes_;
+  HeldVector<Inode> inodes_;
+  HeldVector<SparseRegions> sparse_maps_;
+  HeldSet<NodeId, ByParentAndName> names_in_order_;  // without the root
   std::uint32_t layer_ = 0;
-  std::map<std::string, TarEntry, std::less<>> aufs_links_;  // of this layer
+  HeldMap<HeldString, Inode> aufs_links_;  // of this layer: what AUFS keeps for hard links to it
   // The last folder found for an entry, as neighbours mostly share it. Emptied when anything is removed.
   std::string last_directory_path_;
   NodeId last_directory_ = kNone;

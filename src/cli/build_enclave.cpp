@@ -163,13 +163,13 @@ eif::Metadata complete_metadata(eif::Metadata metadata, const BuildEnclaveOption
 }
 
 Result<image::ImageSource> build_container_image(const std::string& folder, const image::Reference& reference,
-                                                 const image::SourceOptions& source_options,
+                                                 const image::SourceOptions& source_options, image::Budget& budget,
                                                  const image::Engine::Listener& listener) {
   if (reference.transport != image::Transport::kUnspecified && reference.transport != image::Transport::kDaemon) {
     return fail(ErrorCode::kDockerImageBuild,
                 "an image that is built from a folder needs a plain name, like \"app:1\"");
   }
-  return image::build_image(folder, reference.name, source_options, listener);
+  return image::build_image(folder, reference.name, source_options, budget, listener);
 }
 
 Result<void> check_architecture(const image::Image& image, const Platform& platform) {
@@ -221,12 +221,13 @@ Result<void> build_enclave(const BuildEnclaveOptions& options) {
   Progress progress;
   const auto listener = [&progress](std::string_view line) { progress.show(line); };
   const image::SourceOptions source_options{platform.container_name};
+  image::Budget budget;
   NITRO_TRY(auto source, options.docker_dir
-                             ? build_container_image(*options.docker_dir, reference, source_options, listener)
-                             : image::open_image(reference, source_options, listener));
+                             ? build_container_image(*options.docker_dir, reference, source_options, budget, listener)
+                             : image::open_image(reference, source_options, budget, listener));
   const auto name = source.name;
   progress.show("Reading the container image");
-  auto loaded = image::Image::load(std::move(source));
+  auto loaded = image::Image::load(std::move(source), budget);
   if (!loaded) return fail_within("container image " + quote(name), std::move(loaded).error());
   NITRO_CHECK(check_architecture(*loaded, platform));
   progress.show("");

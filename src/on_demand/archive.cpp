@@ -28,6 +28,7 @@ NITRO_PASS_ON(library, archive_entry*, archive_entry_new, (), ())
 NITRO_PASS_ON(library, void, archive_entry_set_gid, (archive_entry * entry, la_int64_t id), (entry, id))
 NITRO_PASS_ON(library, void, archive_entry_set_uid, (archive_entry * entry, la_int64_t id), (entry, id))
 NITRO_PASS_ON(library, const char*, archive_error_string, (archive * from), (from))
+NITRO_PASS_ON(library, la_int64_t, archive_filter_bytes, (archive * of, int filter), (of, filter))
 NITRO_PASS_ON(library, int, archive_read_data_block,
               (archive * from, const void** buffer, size_t* size, la_int64_t* offset), (from, buffer, size, offset))
 NITRO_PASS_ON(library, int, archive_read_free, (archive * from), (from))

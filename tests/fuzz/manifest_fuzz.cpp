@@ -75,9 +75,10 @@ void oci(const std::vector<std::string>& texts) {
     }
     return nitro::fail(ErrorCode::kEifBuilding, "there is no such blob");
   };
-  auto document = image::parse_document(texts.front(), "the document");
+  image::Budget budget;
+  auto document = image::parse_document(texts.front(), "the document", budget);
   if (!document) return;
-  check(image::read_oci_image(std::move(*document), store, {"amd64"}));
+  check(image::read_oci_image(std::move(*document), store, {"amd64"}, budget));
 }
 
 // A member of a ustar archive; its checksum is the sum of its header's bytes with blanks in its place.
@@ -104,7 +105,8 @@ void docker(const std::vector<std::string>& texts, std::string_view wanted) {
     add_member(archive, image::sha256(nitro::as_bytes(texts[i])).substr(7) + ".json", texts[i]);
     add_member(archive, std::to_string(i), texts[i]);
   }
-  check(image::read_docker_archive(extent_of(archive), std::string(wanted)));
+  image::Budget budget;
+  check(image::read_docker_archive(extent_of(archive), std::string(wanted), budget));
 }
 
 void names(std::string_view text) {

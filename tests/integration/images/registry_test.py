@@ -8,6 +8,7 @@ import pathlib
 import shutil
 import subprocess
 import unittest
+import urllib.request
 
 import parts
 
@@ -214,6 +215,10 @@ class BadNetwork(RegistryTest):
     def prepare(cls):
         cls.registry = cls.workshop.registry()
         cls.registry.push(big_image(cls.workshop.folder), "big:1")
+        with urllib.request.urlopen(urllib.request.Request(f"http://{cls.registry.host}/v2/big/manifests/1", headers={
+                "Accept": "application/vnd.docker.distribution.manifest.v2+json"})) as answer:
+            manifest = json.load(answer)
+        cls.config, (cls.layer,) = manifest["config"], manifest["layers"]
         cls.good = cls.build(f"docker://{cls.registry.host}/big:1")
         assert cls.good.status == 0, cls.good
 
@@ -221,14 +226,10 @@ class BadNetwork(RegistryTest):
         """Builds through a proxy; the requests for the layer that it has seen."""
         proxy = parts.Proxy(self.workshop, self.registry.port, trouble)
         result = self.build(f"docker://{proxy.host}/big:1", timeout=60)
-        blobs = [path for path, _ in proxy.seen if "/blobs/" in path]
-        layer = max(set(blobs), key=blobs.count)
-        return result, [headers for path, headers in proxy.seen if path == layer]
+        return result, [headers for path, headers in proxy.seen if path.endswith(self.layer["digest"])]
 
-    @staticmethod
-    def is_layer(handler):
-        """The configuration's blob, too, is cut, but it is too small to notice."""
-        return "/blobs/" in handler.path
+    def is_layer(self, handler):
+        return handler.path.endswith(self.layer["digest"])
 
     def test_download_that_breaks_off_goes_on_where_it_was(self):
         result, requests = self.through(lambda handler, number: 1 << 20 if self.is_layer(handler) and number < 4 else None)
@@ -268,14 +269,70 @@ class BadNetwork(RegistryTest):
         self.assertLess(len(requests), 8)
 
     def test_damaged_layer_is_noticed(self):
-        def trouble(handler, number):
-            if not self.is_layer(handler) or "config" in handler.path:
+        stored = pathlib.Path(self.workshop.path("registry/docker/registry/v2/blobs/sha256"))
+        digest = self.layer["digest"].removeprefix("sha256:")
+        content = bytearray((stored / digest[:2] / digest / "data").read_bytes())
+        content[len(content) // 2] ^= 1
+
+        def trouble(handler, _):
+            if not self.is_layer(handler):
                 return None
-            handler.answer(200, b"x" * (3 << 20))
+            handler.answer(200, content)
+            return True
+        result, requests = self.through(trouble)
+        self.assert_refused(result, "E48", f"layer {self.layer['digest']}", "damaged")
+        self.assertEqual(len(requests), 1, "the layer was asked for again")
+
+    def test_longer_layer_is_not_taken_to_its_end(self):
+        sent = []
+
+        def trouble(handler, _):
+            if not self.is_layer(handler):
+                return None
+            handler.send_response(200)
+            handler.end_headers()
+            handler.close_connection = True
+            try:
+                for _ in range(4096):
+                    handler.wfile.write(b"x" * (1 << 20))
+                    sent.append(1)
+            except OSError:
+                pass
             return True
         result, _ = self.through(trouble)
-        self.assertEqual(result.status, 48, result)
-        self.assertIn("damaged", result.err)
+        self.assert_refused(result, "E48", "longer than the manifest says")
+        self.assertLess(len(sent), 64)
+
+    def test_manifest_is_the_one_whose_digest_was_asked_for(self):
+        with urllib.request.urlopen(urllib.request.Request(f"http://{self.registry.host}/v2/big/manifests/1", headers={
+                "Accept": "application/vnd.docker.distribution.manifest.v2+json"})) as answer:
+            manifest = answer.read()
+        pinned = f"sha256:{hashlib.sha256(manifest).hexdigest()}"
+        self.assertEqual(self.build(f"docker://{self.registry.host}/big@{pinned}").out, self.good.out)
+
+        def trouble(handler, _):
+            if "/manifests/" not in handler.path:
+                return None
+            handler.answer(200, manifest + b"\n", {"Content-Type": "application/vnd.docker.distribution.manifest.v2+json"})
+            return True
+        proxy = parts.Proxy(self.workshop, self.registry.port, trouble)
+        self.assert_refused(self.build(f"docker://{proxy.host}/big@{pinned}"), "E48", "another digest than the one that was asked for")
+        self.assertFalse([path for path, _ in proxy.seen if "/blobs/" in path])
+
+    def test_blobs_are_refused_by_their_declared_size_before_they_are_fetched(self):
+        for part, size, why in (("config", (4 << 20) + 1, "more than the 4194304"), ("layers", (64 << 30) + 1, "which no enclave can hold")):
+            blob = {"digest": f"sha256:{'0' * 64}", "size": size}
+            stored = {"digest": self.config["digest"], "size": self.config["size"]}
+            manifest = {"schemaVersion": 2, "config": blob if part == "config" else stored, "layers": [blob] if part == "layers" else []}
+
+            def trouble(handler, _, manifest=manifest):
+                if "/manifests/" not in handler.path:
+                    return None
+                handler.answer(200, json.dumps(manifest).encode())
+                return True
+            proxy = parts.Proxy(self.workshop, self.registry.port, trouble)
+            self.assert_refused(self.build(f"docker://{proxy.host}/big:1"), "E48", why)
+            self.assertFalse([path for path, _ in proxy.seen if path.endswith(blob["digest"])], part)
 
     def test_redirect_to_another_host_gets_no_authorization(self):
         storage = []

@@ -40,7 +40,7 @@ std::map<std::string, std::string> entries(const std::string& folder) {
   if (!archive) return result;
   const auto extent = extent_of(*archive);
   ExtentStream stream(extent);
-  TarReader reader(stream);
+  TarReader reader(stream, plenty());
   TarEntry entry;
   for (;;) {
     const auto more = reader.next(entry);
@@ -194,7 +194,7 @@ TEST_F(BuildContextTest, SendsAFileThatGrowsAsItWas) {
   }
   const auto extent = extent_of(archive);
   ExtentStream stream(extent);
-  TarReader reader(stream);
+  TarReader reader(stream, plenty());
   TarEntry entry;
   while (*reader.next(entry)) {
     if (entry.name == "log") {

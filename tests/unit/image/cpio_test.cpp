@@ -52,6 +52,20 @@ TEST(CpioWriter, RefusesFilesOfFourGigabytes) {
   EXPECT_PRED2(contains, archive.error().message(), "less than 4 GiB");
 }
 
+TEST(CpioWriter, TakesTheLargestFileThatTheFormatHolds) {
+  std::string header;
+  const ByteSink sink = [&header](std::span<const std::byte> bytes) -> Result<void> {
+    header += as_text(bytes);
+    return {};
+  };
+  const CpioWriter::Gap gap = [](std::uint64_t) -> Result<void> { return {}; };
+  CpioWriter writer(sink, gap);
+  ASSERT_OK(writer.begin({.name = "f", .size_bytes = 0xffffffff}));
+  ASSERT_OK(writer.zeros(0xffffffff));
+  ASSERT_OK(writer.finish());
+  EXPECT_EQ(header.substr(54, 8), "ffffffff");
+}
+
 TEST(CpioWriter, StopsWhenItsSinkFails) {
   int calls = 0;
   const ByteSink full = [&calls](std::span<const std::byte>) -> Result<void> {
@@ -80,10 +94,10 @@ std::vector<std::string> names_in(const std::string& archive) {
 
 Result<std::string> ramdisk_with(const std::vector<Member>& members) {
   const auto layer = extent_of(tar(members));
-  Tree tree;
+  Tree tree(plenty());
   tree.begin_layer();
   ExtentStream stream(layer);
-  TarReader reader(stream);
+  TarReader reader(stream, plenty());
   TarEntry entry;
   for (;;) {
     NITRO_TRY(const bool more, reader.next(entry));

@@ -28,18 +28,20 @@ class GoldenImage : public ::testing::TestWithParam<const char*> {
 };
 
 TEST_P(GoldenImage, GivesTheRamdiskOfTheReferenceFromADockerArchive) {
-  expect_the_references_ramdisk(open_docker_archive({Transport::kDockerArchive, archive_path(GetParam()), {}}));
+  expect_the_references_ramdisk(
+      open_docker_archive({Transport::kDockerArchive, archive_path(GetParam()), {}}, plenty()));
 }
 
 TEST_P(GoldenImage, IsFoundByItsNameInTheArchive) {
   const auto name = std::string("docker.io/golden/") + GetParam() + ":1";
-  expect_the_references_ramdisk(open_docker_archive({Transport::kDockerArchive, archive_path(GetParam()), name}));
+  expect_the_references_ramdisk(
+      open_docker_archive({Transport::kDockerArchive, archive_path(GetParam()), name}, plenty()));
 }
 
 TEST_P(GoldenImage, GivesTheSameRamdiskFromAnOciLayout) {
   // The layout is made by hand from the archive: its configuration, its layers, a manifest and an index.
   const nitro::testing::TempFolder folder;
-  auto source = open_docker_archive({Transport::kDockerArchive, archive_path(GetParam()), {}});
+  auto source = open_docker_archive({Transport::kDockerArchive, archive_path(GetParam()), {}}, plenty());
   ASSERT_OK(source);
   std::filesystem::create_directories(folder / "blobs/sha256");
   const auto store = [&folder](const std::string& bytes, const char* type) {
@@ -48,7 +50,7 @@ TEST_P(GoldenImage, GivesTheSameRamdiskFromAnOciLayout) {
     return nlohmann::ordered_json{{"mediaType", type}, {"digest", digest}, {"size", bytes.size()}};
   };
   nlohmann::ordered_json manifest{{"schemaVersion", 2}};
-  manifest["config"] = store(source->config.dump(), "application/vnd.oci.image.config.v1+json");
+  manifest["config"] = store(source->config->dump(), "application/vnd.oci.image.config.v1+json");
   manifest["layers"] = nlohmann::ordered_json::array();
   for (const auto& layer : source->layers) {
     manifest["layers"].push_back(store(*layer.content.text(1 << 20), "application/vnd.oci.image.layer.v1.tar"));
@@ -62,9 +64,9 @@ TEST_P(GoldenImage, GivesTheSameRamdiskFromAnOciLayout) {
   index["annotations"] = {{"org.opencontainers.image.ref.name", "latest"}};
   nitro::testing::write_file(folder / "index.json", nlohmann::ordered_json{{"manifests", {index}}}.dump());
 
-  expect_the_references_ramdisk(open_oci_folder({Transport::kOci, folder.path(), {}}, {"amd64"}));
-  expect_the_references_ramdisk(open_oci_folder({Transport::kOci, folder.path(), "latest"}, {"amd64"}));
-  const auto missing = open_oci_folder({Transport::kOci, folder.path(), {}}, {"arm64"});
+  expect_the_references_ramdisk(open_oci_folder({Transport::kOci, folder.path(), {}}, {"amd64"}, plenty()));
+  expect_the_references_ramdisk(open_oci_folder({Transport::kOci, folder.path(), "latest"}, {"amd64"}, plenty()));
+  const auto missing = open_oci_folder({Transport::kOci, folder.path(), {}}, {"arm64"}, plenty());
   ASSERT_FALSE(missing);
   EXPECT_EQ(missing.error().code(), ErrorCode::kDockerImagePull);
   EXPECT_NE(missing.error().message().find("linux/s390x"), std::string::npos) << missing.error().message();
@@ -97,9 +99,9 @@ TEST(GoldenBootstrap, LeavesOutADriverThatIsBuiltIntoTheKernel) {
 }
 
 TEST(Inspection, IsWhatDockerSaysOfTheImageAfterLoadingIt) {
-  auto source = open_docker_archive({Transport::kDockerArchive, archive_path("both-cmd-entrypoint"), {}});
+  auto source = open_docker_archive({Transport::kDockerArchive, archive_path("both-cmd-entrypoint"), {}}, plenty());
   ASSERT_OK(source);
-  auto image = Image::load(std::move(*source));
+  auto image = Image::load(std::move(*source), plenty());
   ASSERT_OK(image);
   auto expected = nlohmann::ordered_json::parse(nitro::testing::read_file(
       kGolden + "eif/both-cmd-entrypoint/describe-eif.stdout.json"))["Metadata"]["DockerInfo"];
@@ -113,7 +115,7 @@ TEST(DockerArchive, CutAtAnyLengthIsRefusedOrGivesTheSameImage) {
   const auto whole = nitro::testing::read_file(archive_path("layers"));
   const auto expected = nitro::testing::read_file(kGolden + "eif/layers/customer.cpio");
   for (std::size_t size = 0; size < whole.size(); size += size < 2048 ? 17 : 509) {
-    const auto actual = ramdisk_of(read_docker_archive(extent_of(whole.substr(0, size)), {}));
+    const auto actual = ramdisk_of(read_docker_archive(extent_of(whole.substr(0, size)), {}, plenty()));
     // Only the end of the archive, which is all zeros, may be missing.
     if (actual) {
       EXPECT_EQ(whole.find_first_not_of('\0', size), std::string::npos) << size;
@@ -131,7 +133,7 @@ TEST(DockerArchive, WithAnyByteChangedNeverGivesAnotherImage) {
   for (std::size_t at = 0; at < whole.size(); at += 13) {
     auto changed = whole;
     changed[at] = static_cast<char>(changed[at] ^ 0x21);
-    if (const auto actual = ramdisk_of(read_docker_archive(extent_of(changed), {})))
+    if (const auto actual = ramdisk_of(read_docker_archive(extent_of(changed), {}, plenty())))
       expect_same_bytes(*actual, expected);
   }
 }

@@ -120,7 +120,8 @@ class Layout {
       ++fetched_;
       return extent_of(blobs_.at(blob.digest));
     };
-    return author(read_oci_image({{"manifests", manifests}}, store, {architecture}));
+    return author(read_oci_image(Document(Charge(), nlohmann::ordered_json{{"manifests", manifests}}), store,
+                                 {architecture}, plenty()));
   }
   // What is taken of a layout with these entries in its index.json.
   std::string taken_of_layout(const Json& manifests, const std::string& name = {}) {
@@ -128,7 +129,7 @@ class Layout {
     std::filesystem::create_directories(folder / "blobs/sha256");
     for (const auto& [digest, text] : blobs_) write_file(folder / ("blobs/sha256/" + digest.substr(7)), text);
     write_file(folder / "index.json", Json{{"schemaVersion", 2}, {"manifests", manifests}}.dump());
-    return author(open_oci_folder({Transport::kOci, folder.path(), name}, {"amd64"}));
+    return author(open_oci_folder({Transport::kOci, folder.path(), name}, {"amd64"}, plenty()));
   }
   [[nodiscard]] int fetched() const { return fetched_; }
 
@@ -275,7 +276,7 @@ TEST(PlatformsOfAnArchive, WithAnImageForEachPlatformGivesTheEnclaves) {
     return extent_of(tar(members));
   };
   const auto taken = [](Extent extent, const std::string& wanted) {
-    const auto source = read_docker_archive(std::move(extent), wanted, {"amd64"});
+    const auto source = read_docker_archive(std::move(extent), wanted, plenty(), {"amd64"});
     return source ? text_at(source->config, "author") : "error: " + source.error().message();
   };
   const std::vector<const char*> platforms{"linux/arm64", "linux/amd64/v3", "linux/amd64"};

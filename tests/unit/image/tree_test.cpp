@@ -15,7 +15,7 @@ namespace {
 Result<void> apply_layer(Tree& tree, const std::vector<Member>& members) {
   tree.begin_layer();
   ExtentStream stream(extent_of(tar(members)));
-  TarReader reader(stream);
+  TarReader reader(stream, plenty());
   TarEntry entry;
   for (;;) {
     NITRO_TRY(const bool more, reader.next(entry));
@@ -52,13 +52,13 @@ std::vector<std::string> listing(const Tree& tree) {
 }
 
 std::vector<std::string> merged(const std::vector<std::vector<Member>>& layers) {
-  Tree tree;
+  Tree tree(plenty());
   for (const auto& layer : layers) EXPECT_OK(apply_layer(tree, layer));
   return listing(tree);
 }
 
 std::string refusal(const std::vector<std::vector<Member>>& layers) {
-  Tree tree;
+  Tree tree(plenty());
   for (const auto& layer : layers) {
     if (const auto applied = apply_layer(tree, layer); !applied) {
       EXPECT_EQ(applied.error().code(), ErrorCode::kEifBuilding);
@@ -87,7 +87,7 @@ TEST(Tree, CleansNamesSoThatNothingLiesOutsideOfTheRoot) {
 
 TEST(Tree, MakesFoldersThatNoEntryDescribes) {
   // Docker dates them with the time of day, and before version 23 made them 0600.
-  Tree tree;
+  Tree tree(plenty());
   ASSERT_OK(apply_layer(tree, {{.name = "p/q/f"}}));
   EXPECT_EQ(listing(tree), (Lines{"d 755 p", "d 755 p/q", "f 644 p/q/f =0"}));
   EXPECT_EQ(tree.find("p/q", Tree::Lookup::kNoFollow)->mtime, kFixedTime);
@@ -162,7 +162,7 @@ TEST(Tree, AFileWhoseOtherNamesAreGoneIsNoLinkAnyMore) {
 }
 
 TEST(Tree, AHardLinksEntryChangesTheFileItLinksTo) {
-  Tree tree;
+  Tree tree(plenty());
   auto link = hard_link("h", "f");
   link.mode = 04711;
   link.uid = 7;
@@ -213,7 +213,7 @@ TEST(Tree, RefusesMembersThatHaveNoPlaceInALayer) {
 
 TEST(Tree, RefusesNamesThatLinuxCannotHold) {
   EXPECT_EQ(refusal({{{.name = std::string(90, 'a') + "/"}}}), "");
-  Tree tree;
+  Tree tree(plenty());
   tree.begin_layer();
   TarEntry entry;
   entry.name = std::string(256, 'a');
@@ -223,7 +223,7 @@ TEST(Tree, RefusesNamesThatLinuxCannotHold) {
 }
 
 TEST(Tree, ReplacedWithLinksItCannotGrowPathsWithoutEnd) {
-  Tree tree;
+  Tree tree(plenty());
   tree.begin_layer();
   TarEntry entry;
   entry.type = FileType::kDirectory;
@@ -247,7 +247,7 @@ TEST(Tree, ReplacedWithLinksItCannotGrowPathsWithoutEnd) {
 }
 
 TEST(Tree, KeepsSetIdBitsDevicesAndTimesAsDockerDoes) {
-  Tree tree;
+  Tree tree(plenty());
   ASSERT_OK(apply_layer(tree, {{.name = "su", .mode = 06755},
                                {.name = "tty", .type = '3', .mode = 0600, .device_major = 5, .device_minor = 1},
                                {.name = "disk", .type = '4', .mode = 0660, .device_major = 8, .device_minor = 17},
@@ -272,11 +272,97 @@ TEST(Tree, PassesOverTheFilesOfOldEnginesAndFindsTheirHardLinks) {
                      {.name = ".wh..wh.plnk/1.2", .content = "linked"},
                      hard_link("x", ".wh..wh.plnk/1.2"),
                      folder(".wh..wh.orph")}}),
-            (Lines{"f 644 x =6"}));
+            (Lines{"d 755 .wh..wh.plnk", "f 644 x =6"}));
+}
+
+TEST(Tree, MakesAFileOfItsOwnOfEachLinkToWhatOldEnginesKept) {
+  Tree tree(plenty());
+  ASSERT_OK(apply_layer(tree, {{.name = ".wh..wh.plnk/1.2", .content = "linked", .mode = 0640},
+                               hard_link("x", ".wh..wh.plnk/1.2"),
+                               hard_link("y", ".wh..wh.plnk/1.2")}));
+  EXPECT_EQ(listing(tree), (Lines{"d 755 .wh..wh.plnk", "f 640 x =6", "f 640 y =6"}));
+  EXPECT_EQ(tree.find("x", Tree::Lookup::kNoFollow)->data_offset_bytes,
+            tree.find("y", Tree::Lookup::kNoFollow)->data_offset_bytes);
+}
+
+TEST(Tree, AHeaderOfGlobalRecordsRemovesWhatHasItsName) {
+  const Member global{.name = "d/pax_global_header", .content = "12 comment=\n", .type = 'g'};
+  EXPECT_EQ(merged({{folder("d"), {.name = "d/pax_global_header"}, {.name = "d/f"}}, {global}}),
+            (Lines{"d 755 d", "f 644 d/f =0"}));
+  EXPECT_EQ(merged({{global}}), (Lines{"d 755 d"}));
+}
+
+TEST(Tree, HoldsNoMoreFilesThanItsLimit) {
+  const auto refusal_at = [](std::size_t limit, const std::vector<Member>& members) {
+    Tree tree(plenty(), limit);
+    const auto applied = apply_layer(tree, members);
+    return applied ? "" : applied.error().message();
+  };
+  // The root is one, too.
+  const std::vector<Member> files{{.name = "a"}, {.name = "b"}, {.name = "c"}};
+  EXPECT_EQ(refusal_at(4, files), "");
+  EXPECT_PRED2(contains, refusal_at(3, files), "entry \"c\": the image has more than 3 files");
+  // A second name is no second file, but it counts as much.
+  const std::vector<Member> links{{.name = "a"}, hard_link("b", "a"), hard_link("c", "a")};
+  EXPECT_EQ(refusal_at(4, links), "");
+  EXPECT_PRED2(contains, refusal_at(3, links), "entry \"c\": the image has more than 3 files");
+}
+
+TEST(Tree, ChargesAllThatItHolds) {
+  Budget budget(2 << 20);
+  Tree tree(budget);
+  tree.begin_layer();
+  const auto fill = [&tree](const std::function<void(TarEntry&, int)>& make) {
+    for (int i = 0; i < 1'000'000; ++i) {
+      TarEntry entry;
+      make(entry, i);
+      if (const auto applied = tree.apply(entry); !applied) return applied.error().message();
+    }
+    return std::string();
+  };
+  EXPECT_PRED2(contains, fill([](TarEntry& entry, int i) { entry.name = std::to_string(i); }),
+               "the image would take more than the 2 MiB of memory that an image may take");
+  EXPECT_GT(budget.used_bytes(), 1U << 20);
+}
+
+TEST(Tree, KeepsLittleOfWhatAufsKeeps) {
+  Tree tree(plenty());
+  tree.begin_layer();
+  Result<void> applied;
+  int count = 0;
+  for (; applied && count < 1'000'000; ++count) {
+    TarEntry entry;
+    entry.name = ".wh..wh.plnk/" + std::to_string(count);
+    applied = tree.apply(entry);
+  }
+  ASSERT_FALSE(applied);
+  EXPECT_PRED2(contains, applied.error().message(), "what AUFS keeps for hard links would take more than the 16 MiB");
+  EXPECT_GT(count, 50'000);
+}
+
+TEST(Tree, CountsTheContentsOfEveryFileThatLinksMake) {
+  Tree tree(plenty());
+  tree.begin_layer();
+  TarEntry kept;
+  kept.name = ".wh..wh.plnk/1";
+  kept.size_bytes = std::uint64_t{3} << 30;
+  ASSERT_OK(tree.apply(kept));
+  Result<void> applied;
+  int count = 0;
+  for (; applied && count < 100; ++count) {
+    TarEntry link;
+    link.kind = TarEntry::Kind::kHardLink;
+    link.name = std::to_string(count);
+    link.link_target = kept.name;
+    applied = tree.apply(link);
+  }
+  EXPECT_EQ(count, 22);  // 64 GiB in pieces of 3, and the one that is too much
+  ASSERT_FALSE(applied);
+  EXPECT_PRED2(contains, applied.error().message(), "larger than 64 GiB together");
 }
 
 TEST(ContainerFiles, TakeThePlaceOfFilesAndLinksButNotOfFolders) {
-  Tree tree;
+  Tree tree(plenty());
   ASSERT_OK(apply_layer(
       tree, {symlink("etc", "system/etc"), {.name = "system/etc/hosts"}, symlink("dev", "/system"), {.name = "proc"}}));
   ASSERT_OK(add_container_files(tree, ""));
@@ -284,7 +370,7 @@ TEST(ContainerFiles, TakeThePlaceOfFilesAndLinksButNotOfFolders) {
                                   "d 755 dev/shm", "d 755 etc", "f 755 etc/hostname =0", "f 755 etc/hosts =0",
                                   "l etc/mtab -> /proc/mounts", "f 755 etc/resolv.conf =0", "d 755 proc", "d 755 sys",
                                   "d 755 system", "d 755 system/etc", "f 644 system/etc/hosts =0"}));
-  Tree folders;
+  Tree folders(plenty());
   ASSERT_OK(apply_layer(folders, {folder("etc/hosts", 0711), folder("etc/mtab", 0711), folder("dev/console", 0711),
                                   symlink("dev/pts", "/x")}));
   ASSERT_OK(add_container_files(folders, ""));
@@ -295,14 +381,14 @@ TEST(ContainerFiles, TakeThePlaceOfFilesAndLinksButNotOfFolders) {
 }
 
 TEST(ContainerFiles, IncludeTheWorkingFolder) {
-  Tree tree;
+  Tree tree(plenty());
   ASSERT_OK(apply_layer(tree, {folder("b"), folder("b/c", 0700), symlink("a", "/b/c")}));
   ASSERT_OK(add_container_files(tree, "/a/new/../w"));
   ASSERT_NE(tree.find("b/c/w", Tree::Lookup::kNoFollow), nullptr);
   EXPECT_EQ(tree.find("b/c/w", Tree::Lookup::kNoFollow)->mode, 0755);
   EXPECT_EQ(tree.find("b/c/new", Tree::Lookup::kNoFollow), nullptr);
 
-  Tree taken;
+  Tree taken(plenty());
   ASSERT_OK(apply_layer(taken, {{.name = "a"}}));
   const auto refused = add_container_files(taken, "/a");
   ASSERT_FALSE(refused);
