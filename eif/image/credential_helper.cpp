@@ -10,6 +10,7 @@
 #include <csignal>
 #include <span>
 
+#include "eif/image/secret_document.h"
 #include "eif/image/source.h"
 #include "nitro/bytes.h"
 #include "nitro/child.h"
@@ -62,22 +63,21 @@ Result<std::optional<Credentials>> ask(const std::string& program, const std::st
   NITRO_TRY(auto child, Child::spawn(options));
   NITRO_TRY(const auto status, wait_for(child, timeout));
   NITRO_TRY(const auto size, file_size(answer.get()));
-  std::string text(static_cast<std::size_t>(std::min(size, kMaxAnswerBytes)), '\0');
-  NITRO_CHECK(pread_exact(answer.get(), std::as_writable_bytes(std::span(text)), 0));
+  std::string bytes(static_cast<std::size_t>(std::min(size, kMaxAnswerBytes)), '\0');
+  NITRO_CHECK(pread_exact(answer.get(), std::as_writable_bytes(std::span(bytes)), 0));
+  const Secret text(std::move(bytes));
   if (!status.success()) {
-    if (text.find(kNotFound) != std::string::npos) return std::optional<Credentials>();
-    const auto reason = text.substr(0, std::min<std::size_t>(text.find('\n'), 300));
+    if (text.text().find(kNotFound) != std::string::npos) return std::optional<Credentials>();
+    const auto reason = text.text().substr(0, std::min<std::size_t>(text.text().find('\n'), 300));
     return fail(ErrorCode::kDockerImagePull, "it " + status.to_string() + (reason.empty() ? "" : ": " + quote(reason)));
   }
-  NITRO_TRY(const auto json, parse_document(text, "its answer"));
-  Credentials credentials{text_at(json, "Username"), text_at(json, "Secret"), {}};
-  if (credentials.password.empty()) return std::optional<Credentials>();
-  if (credentials.user == kTokenUser) {
-    credentials.identity_token = std::move(credentials.password);
-    credentials.user.clear();
-    credentials.password.clear();
-  }
-  return std::optional<Credentials>(std::move(credentials));
+  NITRO_TRY(auto json, parse_document(text.text(), "its answer"));
+  const WipedDocument wiped(json);
+  Secret secret(text_at(json, "Secret"));
+  if (secret.empty()) return std::optional<Credentials>();
+  auto user = text_at(json, "Username");
+  if (user == kTokenUser) return std::optional(Credentials{{}, {}, std::move(secret)});
+  return std::optional(Credentials{std::move(user), std::move(secret), {}});
 }
 
 }  // namespace

@@ -7,6 +7,7 @@
 
 #include "eif/image/credential_helper.h"
 #include "eif/image/docker_config.h"
+#include "eif/image/secret_document.h"
 #include "eif/image/source.h"
 #include "nitro/bytes.h"
 #include "nitro/fd.h"
@@ -52,16 +53,16 @@ std::size_t fitness(std::string_view key, std::string_view host, std::string_vie
 
 Result<std::optional<Credentials>> login_of_entry(const Json& entry, std::string_view host) {
   Credentials credentials;
-  credentials.identity_token = text_at(entry, "identitytoken");
-  if (const auto encoded = text_at(entry, "auth"); !encoded.empty()) {
-    const auto decoded = http::from_base64(encoded);
-    const auto colon = decoded ? decoded->find(':') : std::string::npos;
+  credentials.identity_token = Secret(text_at(entry, "identitytoken"));
+  if (const Secret encoded(text_at(entry, "auth")); !encoded.empty()) {
+    const Secret decoded(http::from_base64(encoded.text()).value_or(""));
+    const auto colon = decoded.text().find(':');
     if (colon == std::string::npos) {
       return fail(ErrorCode::kDockerImagePull,
                   "the stored credentials for " + quote(host) + " are damaged; log in again");
     }
-    credentials.user = decoded->substr(0, colon);
-    credentials.password = decoded->substr(colon + 1);
+    credentials.user = decoded.text().substr(0, colon);
+    credentials.password = Secret(decoded.text().substr(colon + 1));
   }
   if (credentials.identity_token.empty() && credentials.user.empty()) return std::optional<Credentials>();
   return std::optional<Credentials>(std::move(credentials));
@@ -93,7 +94,8 @@ std::string registry_key(std::string_view host) {
 
 Result<StoredLogin> login_in(std::string_view config, std::string_view host, std::string_view repository,
                              const AskHelper& ask_helper) {
-  NITRO_TRY(const auto json, parse_logins(config));
+  NITRO_TRY(auto json, parse_logins(config));
+  const WipedDocument wiped(json);
   StoredLogin login;
   if (const auto helper = helper_for(json, host); !helper.empty()) {
     auto found = ask_helper(helper, registry_key(host));
@@ -122,9 +124,10 @@ Result<StoredLogin> stored_login(std::string_view host, std::string_view reposit
   StoredLogin none;
   for (const auto& path : login_files()) {
     if (::access(path.c_str(), R_OK) != 0) continue;
-    auto text = read_text_file(path);
-    if (!text) return Failure(std::move(text).error().as(ErrorCode::kDockerImagePull));
-    auto found = login_in(*text, host, repository, [](const std::string& name, const std::string& server) {
+    auto read = read_text_file(path);
+    if (!read) return Failure(std::move(read).error().as(ErrorCode::kDockerImagePull));
+    const Secret text(*std::move(read));
+    auto found = login_in(text.text(), host, repository, [](const std::string& name, const std::string& server) {
       return ask_credential_helper(name, server);
     });
     if (!found) return fail_within(quote(path), std::move(found).error());
@@ -138,10 +141,12 @@ Result<std::vector<std::string>> registries_with_logins() {
   std::vector<std::string> keys;
   const auto path = docker_config_file();
   if (path.empty() || ::access(path.c_str(), R_OK) != 0) return keys;
-  auto text = read_text_file(path);
-  if (!text) return Failure(std::move(text).error().as(ErrorCode::kDockerImagePull));
-  auto json = parse_logins(*text);
+  auto read = read_text_file(path);
+  if (!read) return Failure(std::move(read).error().as(ErrorCode::kDockerImagePull));
+  const Secret text(*std::move(read));
+  auto json = parse_logins(text.text());
   if (!json) return fail_within(quote(path), std::move(json).error());
+  const WipedDocument wiped(*json);
   for (const char* section : {"auths", "credHelpers"}) {
     const auto* entries = value_at(*json, section);
     if (entries == nullptr || !entries->is_object()) continue;

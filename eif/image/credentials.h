@@ -8,14 +8,16 @@
 #include <vector>
 
 #include "nitro/result.h"
+#include "nitro/secret.h"
 
 namespace nitro::image {
 
-/// A login at a registry: a name and a password, or a token that stands for both and is exchanged at the token server.
+/// A login at a registry: a name and a password, or an identity token in their place, which its token server exchanges
+/// for the tokens that the registry takes.
 struct Credentials {
   std::string user;
-  std::string password;
-  std::string identity_token;
+  Secret password;
+  Secret identity_token;
 };
 
 /// What was found for a registry.

@@ -4,13 +4,13 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <deque>
 
 #include "eif/image/credentials.h"
 #include "eif/image/docker_config.h"
+#include "eif/image/engine_report.h"
+#include "eif/image/secret_document.h"
 #include "nitro/bytes.h"
 #include "nitro/output_file.h"
-#include "nitro/text.h"
 
 namespace nitro::image {
 
@@ -18,9 +18,6 @@ namespace {
 
 constexpr std::string_view kUnixScheme = "unix://";
 constexpr std::string_view kTcpScheme = "tcp://";
-// How many lines of a failed build are shown: what a command of a Dockerfile printed tells more than its status.
-constexpr std::size_t kKeptLines = 20;
-constexpr std::size_t kMaxKeptLineBytes = 500;
 
 // What an engine says when it refuses: {"message": "…"}, or plain text.
 std::string reason_of(const http::Response& response) {
@@ -31,41 +28,24 @@ std::string reason_of(const http::Response& response) {
   return reason.empty() ? "HTTP status " + std::to_string(response.status) : printable(reason);
 }
 
-// {"status":"Downloading","progressDetail":{"current":3145728,"total":12582912},"id":"4f4fb700ef54"}
-std::string progress_line(const nlohmann::ordered_json& step) {
-  auto text = text_at(step, "stream");
-  if (!text.empty()) return text;
-  text = text_at(step, "status");
-  if (const auto id = text_at(step, "id"); !id.empty() && !text.empty()) text = id + ": " + text;
-  const auto* detail = value_at(step, "progressDetail");
-  if (text.empty() || detail == nullptr) return text;
-  const auto mib = [detail](const char* key) -> std::string {
-    const auto* bytes = value_at(*detail, key);
-    if (bytes == nullptr || !bytes->is_number_unsigned()) return {};
-    return in_mib(bytes->get<std::uint64_t>());
-  };
-  if (const auto current = mib("current"); !current.empty()) {
-    const auto total = mib("total");
-    text += " " + current + (total.empty() ? "" : " of " + total) + " MiB";
-  }
-  return text;
-}
-
-// JSON in a header: base64 in the alphabet of URLs.
-std::string header_value(const nlohmann::ordered_json& json) {
-  auto text = http::to_base64(json.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace));
+// JSON with passwords in it as the header `name`: base64 in the alphabet of URLs.
+Secret secret_header(std::string_view name, nlohmann::ordered_json json) {
+  const WipedDocument wiped(json);
+  const Secret plain(json.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace));
+  auto text = http::to_base64(plain.text());
   for (char& c : text) c = c == '+' ? '-' : c == '/' ? '_' : c;
-  return text;
+  const Secret value(std::move(text));
+  return Secret(std::string(name) + ": " + value.text());
 }
 
 // A login as engines take it ("AuthConfig").
 nlohmann::ordered_json auth_config(const Credentials& credentials, std::string_view host) {
   nlohmann::ordered_json config{{"serveraddress", registry_key(host)}};
   if (!credentials.identity_token.empty()) {
-    config["identitytoken"] = credentials.identity_token;
+    config["identitytoken"] = credentials.identity_token.text();
   } else {
     config["username"] = credentials.user;
-    config["password"] = credentials.password;
+    config["password"] = credentials.password.text();
   }
   return config;
 }
@@ -190,48 +170,20 @@ Result<std::optional<nlohmann::ordered_json>> Engine::inspect(const std::string&
   return Inspection(std::move(*json));
 }
 
-// Pulling and building answer with a line of JSON for each step, and with success even when they fail: the last line
-// then has the error.
 Result<void> Engine::listen(http::Request request, ErrorCode code, const Listener& listener) const {
-  std::string line;
-  std::string reason;
-  std::deque<std::string> printed;
-  const auto take_line = [&] {
-    if (const auto json = parse_document(line, "the engine's answer"); json) {
-      if (const auto error = text_at(*json, "error"); !error.empty()) reason = error;
-      const auto text = progress_line(*json);
-      for (std::string_view rest = text; !rest.empty();) {
-        const auto end = rest.find('\n');
-        const auto said = rest.substr(0, end);
-        rest = end == std::string_view::npos ? std::string_view() : rest.substr(end + 1);
-        if (said.empty()) continue;
-        if (listener) listener(said);
-        if (text_at(*json, "stream").empty()) continue;
-        printed.push_back(printable(said.substr(0, kMaxKeptLineBytes)));
-        if (printed.size() > kKeptLines) printed.pop_front();
-      }
-    }
-    line.clear();
-  };
-  request.sink = [&](std::span<const std::byte> bytes) -> Result<void> {
-    for (const char c : as_text(bytes)) {
-      if (c == '\n') {
-        take_line();
-      } else if (line.size() < http::kMaxKeptBody) {
-        line += c;
-      }
-    }
+  EngineReport report(listener);
+  request.sink = [&report](std::span<const std::byte> bytes) -> Result<void> {
+    report.take(bytes);
     return {};
   };
   request.failure = code;
-  auto answer = http::send(request);
-  if (!answer) return fail_within("the engine at " + address_, std::move(answer).error());
-  if (!line.empty()) take_line();
-  if (!answer->success()) reason = reason_of(*answer);
+  const auto answer = http::send(request);
+  if (!answer) return fail_within("the engine at " + address_, answer.error());
+  report.end();
+  const auto reason = answer->success() ? report.error() : reason_of(*answer);
   if (reason.empty()) return {};
-  while (reason.ends_with('\n')) reason.pop_back();
   std::string output;
-  for (const auto& text : printed) output += "\n  " + text;
+  for (const auto& text : report.printed()) output += "\n  " + text;
   return fail(code, "the engine at " + address_ + (output.empty() ? " " : " printed" + output + "\nand ") +
                         "reports: " + printable(reason));
 }
@@ -244,7 +196,7 @@ Result<void> Engine::pull(const std::string& name, const std::string& architectu
   NITRO_TRY(const auto login, stored_login(parsed.host, parsed.repository));
   if (!login.problem.empty() && listener) listener(login.problem + "; going on without a login");
   if (login.credentials) {
-    order.headers.push_back("X-Registry-Auth: " + header_value(auth_config(*login.credentials, parsed.host)));
+    order.secret_headers.push_back(secret_header("X-Registry-Auth", auth_config(*login.credentials, parsed.host)));
   }
   auto pulled = listen(std::move(order), ErrorCode::kDockerImagePull, listener);
   if (!pulled && !login.problem.empty()) {
@@ -259,8 +211,8 @@ Result<void> Engine::build(http::BodySource context, const std::string& name, co
                        "&platform=" + http::url_encoded("linux/" + architecture));
   order.method = "POST";
   order.headers.emplace_back("Content-Type: application/x-tar");
-  NITRO_TRY(const auto logins, all_logins(listener));
-  if (!logins.empty()) order.headers.push_back("X-Registry-Config: " + header_value(logins));
+  NITRO_TRY(auto logins, all_logins(listener));
+  if (!logins.empty()) order.secret_headers.push_back(secret_header("X-Registry-Config", std::move(logins)));
   order.upload = std::move(context);
   return listen(std::move(order), ErrorCode::kDockerImageBuild, listener);
 }

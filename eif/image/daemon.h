@@ -5,6 +5,7 @@
 #include <optional>
 #include <string>
 
+#include "eif/image/engine_report.h"
 #include "eif/image/source.h"
 #include "nitro/http.h"
 
@@ -13,8 +14,7 @@ namespace nitro::image {
 /// A container engine that speaks Docker's Engine API: Docker, or Podman's service.
 class Engine {
  public:
-  /// Called with what the engine says while it pulls or builds, a line at a time.
-  using Listener = std::function<void(std::string_view line)>;
+  using Listener = EngineReport::Listener;
 
   /// The engine at `address`, as DOCKER_HOST has it: unix://PATH, tcp://HOST[:PORT]. With TLS when `tls_folder` is not
   /// empty: there are ca.pem, the only authority that is trusted, and our cert.pem and key.pem. Errors:

@@ -31,6 +31,12 @@ bool may_pass(long status) {
   return status == 408 || status == 429 || status >= 500;
 }
 
+// What the folder of a host in certs.d is called: HOST, or HOST:PORT for another port than that of HTTPS.
+std::string folder_name(const http::Peer& peer) {
+  const auto host = peer.host.find(':') == std::string::npos ? peer.host : "[" + peer.host + "]";
+  return peer.port == "443" ? host : host + ":" + peer.port;
+}
+
 // One repository of a registry, and what it takes to be let in.
 class Repository {
  public:
@@ -61,13 +67,11 @@ class Repository {
     order.headers = std::move(details.headers);
     order.sink = std::move(details.sink);
     order.on_success = std::move(details.on_success);
-    const auto own_headers = order.headers.size();
-    if (!authorization_.empty()) order.headers.push_back(authorization_);
+    if (!authorization_.empty()) order.secret_headers = {authorization_};
     auto answer = http::send(order);
     if (answer && answer->status == 401) {
       NITRO_CHECK(authorize(answer->headers["www-authenticate"]));
-      order.headers.resize(own_headers);
-      order.headers.push_back(authorization_);
+      order.secret_headers = {authorization_};
       answer = http::send(order);
     }
     return answer;
@@ -82,12 +86,28 @@ class Repository {
     http::Request request;
     request.url = scheme_ + "://" + host_ + path;
     request.follow_redirects = true;
-    // Credentials travel to the token server as well, so plain HTTP is for registries on this machine only.
-    request.insecure_http = is_loopback(host_);
+    request.insecure_http = false;
     request.stall_timeout_seconds = kStallSeconds;
     request.more_authorities = certificates_.authorities;
     request.client_certificate_file = certificates_.client_certificate_file;
     request.client_key_file = certificates_.client_key_file;
+    return request;
+  }
+
+  // How the server at `realm` is asked for a token. What is kept for the registry is not for another host, which has a
+  // folder of its own; only its authorities are trusted there, too, as docker and podman trust them: who can speak for
+  // the registry can name any token server anyway.
+  Result<http::Request> token_request(const std::string& realm) const {
+    auto request = this->request("/");
+    const auto peer = http::peer_of(realm);
+    if (!peer) {
+      return fail(ErrorCode::kDockerImagePull, "it names " + quote(realm) + " as its token server, which is no URL");
+    }
+    if (peer == http::peer_of(request.url)) return request;
+    NITRO_TRY(const auto certificates, registry_certificates(folder_name(*peer), certificate_folders()));
+    request.more_authorities += certificates.authorities;
+    request.client_certificate_file = certificates.client_certificate_file;
+    request.client_key_file = certificates.client_key_file;
     return request;
   }
 
@@ -100,7 +120,8 @@ class Repository {
                           [scheme](const Challenge& challenge) { return challenge.scheme == scheme; });
     };
     if (const auto bearer = offered("bearer"); bearer != challenges.end()) {
-      auto authorization = bearer_authorization(*bearer, name_.repository, login_.credentials, request("/"));
+      NITRO_TRY(const auto base, token_request(bearer->parameter("realm")));
+      auto authorization = bearer_authorization(*bearer, name_.repository, login_.credentials, base);
       if (!authorization) {
         return fail(authorization.error().code(), authorization.error().message() + helper_problem());
       }
@@ -123,7 +144,7 @@ class Repository {
   std::string scheme_;
   StoredLogin login_;
   RegistryCertificates certificates_;
-  std::string authorization_;  // a header line, once we were let in
+  Secret authorization_;  // a header line, once we were let in
 };
 
 bool is_manifest(const Descriptor& blob) {
@@ -260,10 +281,8 @@ Result<ImageSource> open_named(const ImageName& name, const SourceOptions& optio
 }  // namespace
 
 bool is_loopback(std::string_view host) {
-  if (host.starts_with("[::1]")) return true;
-  host = host.substr(0, host.find(':'));
-  if (host == "localhost") return true;
-  return host.starts_with("127.") && host.find_first_not_of("0123456789.") == std::string_view::npos;
+  const auto peer = http::peer_of("https://" + std::string(host));
+  return peer && http::is_loopback(peer->host);
 }
 
 Result<ImageSource> open_in_registry(const std::string& name, const SourceOptions& options, Budget& budget,

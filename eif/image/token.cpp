@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "eif/image/secret_document.h"
 #include "eif/image/source.h"
 #include "nitro/bytes.h"
 #include "nitro/http.h"
@@ -16,31 +17,31 @@ constexpr const char* kClient = "nitro-cli";
 constexpr std::string_view kBlanks = " \t,";
 
 // The OAuth 2 way: everything in the body of a POST.
-Result<http::Response> post(http::Request order, const std::string& realm, const std::string& grant,
+Result<http::Response> post(http::Request order, const std::string& realm, const Secret& grant,
                             const std::string& query) {
   order.method = "POST";
   order.url = realm;
   order.headers.emplace_back("Content-Type: application/x-www-form-urlencoded");
-  order.body = grant + "&client_id=" + kClient + "&" + query;
+  order.secret_body = Secret(grant.text() + "&client_id=" + kClient + "&" + query);
   return http::send(order);
 }
 
 Result<http::Response> ask(const std::string& realm, const std::string& query,
                            const std::optional<Credentials>& credentials, const http::Request& base) {
   if (credentials && !credentials->identity_token.empty()) {
-    return post(base, realm, "grant_type=refresh_token&refresh_token=" + http::url_encoded(credentials->identity_token),
-                query);
+    const Secret grant("grant_type=refresh_token&refresh_token=" +
+                       http::url_encoded(credentials->identity_token.text()));
+    return post(base, realm, grant, query);
   }
   auto order = base;
   order.url = realm + (realm.find('?') == std::string::npos ? "?" : "&") + query;
-  if (credentials) order.headers.push_back(basic_authorization(*credentials));
+  if (credentials) order.secret_headers.push_back(basic_authorization(*credentials));
   auto answer = http::send(order);
   // Servers that know the newer way only.
   if (answer && credentials && (answer->status == 404 || answer->status == 405)) {
-    return post(base, realm,
-                "grant_type=password&username=" + http::url_encoded(credentials->user) +
-                    "&password=" + http::url_encoded(credentials->password),
-                query);
+    const Secret grant("grant_type=password&username=" + http::url_encoded(credentials->user) +
+                       "&password=" + http::url_encoded(credentials->password.text()));
+    return post(base, realm, grant, query);
   }
   return answer;
 }
@@ -83,8 +84,9 @@ std::vector<Challenge> parse_challenges(std::string_view header) {
   }
 }
 
-std::string basic_authorization(const Credentials& credentials) {
-  return "Authorization: Basic " + http::to_base64(credentials.user + ":" + credentials.password);
+Secret basic_authorization(const Credentials& credentials) {
+  const Secret login(credentials.user + ":" + credentials.password.text());
+  return Secret("Authorization: Basic " + http::to_base64(login.text()));
 }
 
 std::string registry_reason(const http::Response& response) {
@@ -98,27 +100,35 @@ std::string registry_reason(const http::Response& response) {
   return "HTTP status " + std::to_string(response.status);
 }
 
-Result<std::string> bearer_authorization(const Challenge& challenge, const std::string& repository,
-                                         const std::optional<Credentials>& credentials, const http::Request& base) {
+Result<Secret> token_in(const Secret& answer) {
+  auto json = parse_document(answer.text(), "the answer of the token server");
+  if (!json) return Failure(std::move(json).error().as(ErrorCode::kDockerImagePull));
+  const WipedDocument wiped(*json);
+  Secret token(text_at(*json, "token"));
+  if (token.empty()) token = Secret(text_at(*json, "access_token"));
+  const bool fit = std::all_of(token.text().begin(), token.text().end(), [](char c) { return c > ' ' && c <= '~'; });
+  if (token.empty() || !fit) return fail(ErrorCode::kDockerImagePull, "the token server gives no token");
+  return token;
+}
+
+Result<Secret> bearer_authorization(const Challenge& challenge, const std::string& repository,
+                                    const std::optional<Credentials>& credentials, const http::Request& base) {
   const auto realm = challenge.parameter("realm");
   if (realm.empty()) return fail(ErrorCode::kDockerImagePull, "it does not say where tokens are to be had");
-  const auto query = "service=" + http::url_encoded(challenge.parameter("service")) +
-                     "&scope=" + http::url_encoded("repository:" + repository + ":pull");
-  const auto answer = ask(realm, query, credentials, base);
+  // Some registries name no service, and their token servers take an empty one for a wrong one.
+  auto query = "scope=" + http::url_encoded("repository:" + repository + ":pull");
+  if (const auto service = challenge.parameter("service"); !service.empty()) {
+    query = "service=" + http::url_encoded(service) + "&" + query;
+  }
+  auto answer = ask(realm, query, credentials, base);
   if (!answer) return fail_within("asking for a token", answer.error());
   if (!answer->success()) {
     return fail(ErrorCode::kDockerImagePull,
                 std::string(credentials ? "it refuses the stored login" : "it gives no anonymous access") + " (" +
                     registry_reason(*answer) + ")");
   }
-  auto json = parse_document(answer->body, "the answer of the token server");
-  if (!json) return Failure(std::move(json).error().as(ErrorCode::kDockerImagePull));
-  auto token = text_at(*json, "token");
-  if (token.empty()) token = text_at(*json, "access_token");
-  if (token.empty() || token.find_first_of("\r\n") != std::string::npos) {
-    return fail(ErrorCode::kDockerImagePull, "the token server gives no token");
-  }
-  return "Authorization: Bearer " + token;
+  NITRO_TRY(const auto token, token_in(Secret(std::move(answer->body))));
+  return Secret("Authorization: Bearer " + token.text());
 }
 
 }  // namespace nitro::image

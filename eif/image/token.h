@@ -9,6 +9,7 @@
 
 #include "eif/image/credentials.h"
 #include "nitro/http.h"
+#include "nitro/secret.h"
 
 namespace nitro::image {
 
@@ -23,14 +24,18 @@ struct Challenge {
 [[nodiscard]] std::vector<Challenge> parse_challenges(std::string_view header);
 
 /// "Authorization: Basic …".
-[[nodiscard]] std::string basic_authorization(const Credentials& credentials);
+[[nodiscard]] Secret basic_authorization(const Credentials& credentials);
 
 /// Gets a token for pulling from `repository` from the server that a "bearer" challenge names ("Distribution registry
 /// v2 authentication"): anonymously, with a name and password, or in exchange for an identity token (OAuth 2). `base`
 /// says how to speak to it: TLS, timeouts, whether plain HTTP is allowed. Returns "Authorization: Bearer …". Errors:
 /// kDockerImagePull.
-Result<std::string> bearer_authorization(const Challenge& challenge, const std::string& repository,
-                                         const std::optional<Credentials>& credentials, const http::Request& base);
+Result<Secret> bearer_authorization(const Challenge& challenge, const std::string& repository,
+                                    const std::optional<Credentials>& credentials, const http::Request& base);
+
+/// The token in a token server's answer: {"token":"…"}, or "access_token" as OAuth 2 has it. Errors: kDockerImagePull
+/// when there is none that can stand in a header.
+Result<Secret> token_in(const Secret& answer);
 
 /// What a registry or a token server says of a refusal: {"errors":[{"code":"MANIFEST_UNKNOWN","message":"…"}]}, else
 /// its status.

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "eif/kms/credential_endpoints.h"
 
-#include <arpa/inet.h>
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -45,14 +44,8 @@ Result<Secret> ask(const Surroundings& surroundings, const http::Request& reques
 }
 
 bool may_have_token(const http::Peer& peer) {
-  if (peer.scheme == "https" || peer.host == "localhost") return true;
-  std::array<unsigned char, sizeof(in6_addr)> address{};
-  if (::inet_pton(AF_INET, peer.host.c_str(), address.data()) == 1 && address[0] == 127) return true;
-  if (::inet_pton(AF_INET6, peer.host.c_str(), address.data()) == 1 &&
-      std::equal(address.begin(), address.end(), in6addr_loopback.s6_addr)) {
-    return true;
-  }
-  return std::find(kContainerAddresses.begin(), kContainerAddresses.end(), peer.host) != kContainerAddresses.end();
+  return peer.scheme == "https" || http::is_loopback(peer.host) ||
+         std::find(kContainerAddresses.begin(), kContainerAddresses.end(), peer.host) != kContainerAddresses.end();
 }
 
 // Nothing when there is none.

@@ -2,7 +2,6 @@
 #include "nitro/http.h"
 
 #include <curl/curl.h>
-#include <fmt/format.h>
 #include <unistd.h>
 
 #include <array>
@@ -10,12 +9,14 @@
 #include <memory>
 #include <optional>
 #include <span>
+#include <type_traits>
 #include <utility>
 
 #include "nitro/bytes.h"
 #include "nitro/fd.h"
 #include "nitro/text.h"
 #include "nitro/version.h"
+#include "src/http/proxy.h"
 
 namespace nitro::http {
 
@@ -23,12 +24,6 @@ namespace {
 
 struct FreeHandle {
   void operator()(CURL* handle) const { curl_easy_cleanup(handle); }
-};
-struct FreeUrl {
-  void operator()(CURLU* url) const { curl_url_cleanup(url); }
-};
-struct FreeText {
-  void operator()(char* text) const { curl_free(text); }
 };
 struct FreeList {
   void operator()(curl_slist* list) const { curl_slist_free_all(list); }
@@ -44,16 +39,13 @@ struct Exchange {
   std::optional<Error> error = std::nullopt;
 };
 
-std::size_t on_header(char* bytes, std::size_t, std::size_t size, void* context) {
-  auto& exchange = *static_cast<Exchange*>(context);
-  const std::string_view line(bytes, size);
-  // Another status line: of a redirect's target, or after "100 Continue". What came before is history.
-  if (line.starts_with("HTTP/")) exchange.response.headers.clear();
-  if (const auto colon = line.find(':'); colon != std::string_view::npos) {
-    auto& value = exchange.response.headers[to_lower(line.substr(0, colon))];
-    value += (value.empty() ? "" : ", ") + std::string(trimmed(line.substr(colon + 1), " \t\r\n"));
+// The headers of the last response, without those of a proxy's answer to CONNECT and of "100 Continue".
+void take_headers(Exchange& exchange) {
+  curl_header* header = nullptr;
+  while ((header = curl_easy_nextheader(exchange.handle, CURLH_HEADER, -1, header)) != nullptr) {
+    auto& value = exchange.response.headers[to_lower(header->name)];
+    value += (value.empty() ? "" : ", ") + std::string(header->value);
   }
-  return size;
 }
 
 std::size_t on_body(char* bytes, std::size_t, std::size_t size, void* context) {
@@ -61,6 +53,7 @@ std::size_t on_body(char* bytes, std::size_t, std::size_t size, void* context) {
   curl_easy_getinfo(exchange.handle, CURLINFO_RESPONSE_CODE, &exchange.response.status);
   if (exchange.request.sink && exchange.response.success()) {
     if (!std::exchange(exchange.body_begun, true) && exchange.request.on_success) {
+      take_headers(exchange);
       if (auto wanted = exchange.request.on_success(exchange.response); !wanted) {
         exchange.error = std::move(wanted).error();
         return CURL_WRITEFUNC_ERROR;
@@ -91,141 +84,236 @@ std::size_t on_upload(char* bytes, std::size_t, std::size_t size, void* context)
   return *count;
 }
 
-// Whose certificates are trusted. libcurl itself does not look at the variables that OpenSSL and Go programs follow.
-Result<void> choose_authorities(CURL* curl, const Request& request) {
-  if (!request.ca_file.empty()) {
-    curl_easy_setopt(curl, CURLOPT_CAINFO, request.ca_file.c_str());
-    curl_easy_setopt(curl, CURLOPT_CAPATH, nullptr);  // or the system's authorities would count as well
+// Sets options and looks at every result: an option that this libcurl does not have, as it was built without what is
+// behind it, must never pass unnoticed. What is asked of it would be done in another way, and a secret be sent in the
+// clear.
+class Options {
+ public:
+  explicit Options(CURL* handle) : handle_(handle) {}
+
+  // `value` has the type that libcurl reads from its variable arguments.
+  template <CURLoption option, class Value>
+  void set(Value value) {
+    constexpr int kKind = option / CURLOPTTYPE_OBJECTPOINT * CURLOPTTYPE_OBJECTPOINT;
+    static_assert(kKind == CURLOPTTYPE_LONG    ? std::is_same_v<Value, long>
+                  : kKind == CURLOPTTYPE_OFF_T ? std::is_same_v<Value, curl_off_t>
+                                               : std::is_pointer_v<Value> || std::is_null_pointer_v<Value>);
+    if (code_ != CURLE_OK) return;
+    code_ = curl_easy_setopt(handle_, option, value);
+    failed_ = option;
+  }
+
+  // What could not be set, first of all.
+  [[nodiscard]] Result<void> check(ErrorCode failure) const {
+    if (code_ == CURLE_OK) return {};
+    const auto* option = curl_easy_option_by_id(failed_);
+    return fail(failure, std::string("libcurl ") + curl_version_info(CURLVERSION_NOW)->version + " cannot set " +
+                             (option != nullptr ? option->name : "option " + std::to_string(failed_)) + " (" +
+                             curl_easy_strerror(code_) + "); install a complete one, of version 7.88 or later");
+  }
+
+ private:
+  CURL* handle_;
+  CURLcode code_ = CURLE_OK;
+  CURLoption failed_{};
+};
+
+// Header lines for libcurl.
+class HeaderLines {
+ public:
+  explicit HeaderLines(ErrorCode failure) : failure_(failure) {}
+
+  Result<void> add(const std::string& line) {
+    // What follows a line break would be a header, or a request, of somebody else's.
+    if (line.find_first_of(std::string_view("\r\n\0", 3)) != std::string::npos) {
+      const auto name = line.substr(0, line.find(':'));
+      return fail(failure_, "the value of the header " + quote(name) + " has a line break in it");
+    }
+    auto* const longer = curl_slist_append(lines_.get(), line.c_str());
+    if (longer == nullptr) throw std::bad_alloc();
+    (void)lines_.release();
+    lines_.reset(longer);
     return {};
   }
-  const char* file = std::getenv("SSL_CERT_FILE");
-  const char* folder = std::getenv("SSL_CERT_DIR");
-  if (file != nullptr && *file != '\0') curl_easy_setopt(curl, CURLOPT_CAINFO, file);
-  if (folder != nullptr && *folder != '\0') curl_easy_setopt(curl, CURLOPT_CAPATH, folder);
+  [[nodiscard]] curl_slist* get() const { return lines_.get(); }
+
+ private:
+  ErrorCode failure_;
+  std::unique_ptr<curl_slist, FreeList> lines_;
+};
+
+std::string variable(const char* name) {
+  const char* value = std::getenv(name);
+  return value != nullptr ? value : "";
+}
+
+// Whose certificates are trusted. libcurl itself does not look at the variables that OpenSSL and Go programs follow.
+Result<void> choose_authorities(Options& options, const Request& request) {
+  if (!request.ca_file.empty()) {
+    options.set<CURLOPT_CAINFO>(request.ca_file.c_str());
+    options.set<CURLOPT_CAPATH>(nullptr);  // or the system's authorities would count as well
+    return {};
+  }
+  auto file = variable("SSL_CERT_FILE");
+  const auto folder = variable("SSL_CERT_DIR");
+  if (!file.empty()) options.set<CURLOPT_CAINFO>(file.c_str());
+  if (!folder.empty()) options.set<CURLOPT_CAPATH>(folder.c_str());
   if (request.more_authorities.empty()) return {};
   // A text takes the place of the file of authorities, so it has to hold those, too.
-  if (file == nullptr || *file == '\0') file = curl_version_info(CURLVERSION_NOW)->cainfo;
+  if (const char* usual = curl_version_info(CURLVERSION_NOW)->cainfo; file.empty() && usual != nullptr) file = usual;
   std::string authorities = request.more_authorities;
-  if (file != nullptr && ::access(file, R_OK) == 0) {
+  if (!file.empty() && ::access(file.c_str(), R_OK) == 0) {
     NITRO_TRY(const auto system, read_text_file(file));
     authorities += "\n" + system;
   }
   curl_blob blob{authorities.data(), authorities.size(), CURL_BLOB_COPY};
-  curl_easy_setopt(curl, CURLOPT_CAINFO_BLOB, &blob);
+  options.set<CURLOPT_CAINFO_BLOB>(&blob);
   return {};
 }
 
-}  // namespace
-
-std::optional<Peer> peer_of(const std::string& url) {
-  const std::unique_ptr<CURLU, FreeUrl> parsed(curl_url());
-  if (!parsed) throw std::bad_alloc();
-  if (curl_url_set(parsed.get(), CURLUPART_URL, url.c_str(), 0) != CURLUE_OK) return std::nullopt;
-  const auto part = [&parsed](CURLUPart which) {
-    char* text = nullptr;
-    curl_url_get(parsed.get(), which, &text, 0);
-    const std::unique_ptr<char, FreeText> owner(text);
-    return std::string(text != nullptr ? text : "");
-  };
-  Peer peer{part(CURLUPART_SCHEME), part(CURLUPART_HOST)};
-  if (peer.host.starts_with('[') && peer.host.ends_with(']')) peer.host = peer.host.substr(1, peer.host.size() - 2);
-  return peer;
+// What is sent through whom. libcurl's own rules for the variables are not those of container tools.
+void choose_proxy(Options& options, const std::optional<Proxy>& proxy) {
+  options.set<CURLOPT_PROXY>(proxy ? proxy->url.c_str() : "");
+  options.set<CURLOPT_NOPROXY>("");
+  if (!proxy || proxy->user.empty()) return;
+  options.set<CURLOPT_PROXYUSERNAME>(proxy->user.c_str());
+  options.set<CURLOPT_PROXYPASSWORD>(proxy->password.text().c_str());
 }
 
-std::string url_encoded(std::string_view text) {
-  std::string encoded;
-  for (const char c : text) {
-    const bool plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' ||
-                       c == '.' || c == '_' || c == '~';
-    if (plain) {
-      encoded += c;
+void choose_method(Options& options, const Request& request, Exchange& exchange) {
+  if (request.method == "POST") {
+    options.set<CURLOPT_POST>(1L);
+    if (request.upload) {
+      options.set<CURLOPT_READFUNCTION>(&on_upload);
+      options.set<CURLOPT_READDATA>(&exchange);
     } else {
-      encoded += fmt::format("%{:02X}", static_cast<unsigned char>(c));
+      const auto& body = request.secret_body.empty() ? request.body : request.secret_body.text();
+      options.set<CURLOPT_POSTFIELDS>(body.c_str());
+      options.set<CURLOPT_POSTFIELDSIZE_LARGE>(static_cast<curl_off_t>(body.size()));
     }
+  } else if (request.method != "GET") {
+    options.set<CURLOPT_CUSTOMREQUEST>(request.method.c_str());
   }
-  return encoded;
 }
 
-Result<Response> send(const Request& request) {
+// An answer, and where it redirects to; empty: it does not.
+struct Answer {
+  Response response;
+  std::string redirected_to;
+};
+
+Result<Answer> send_once(const Request& request) {
+  const auto peer = peer_of(request.url);
+  if (!peer) return fail(request.failure, quote(request.url) + " is no URL");
+  const bool through_network = request.unix_socket.empty();
+  if (through_network && !request.insecure_http && peer->scheme != "https" && !is_loopback(peer->host)) {
+    return fail(request.failure,
+                "plain HTTP is for this machine only, not for " + quote(peer->host + ":" + peer->port));
+  }
+  std::optional<Proxy> proxy;
+  if (through_network && !request.direct) {
+    NITRO_TRY(proxy, proxy_for(*peer, variable, request.failure));
+  }
+
   static const CURLcode ready = curl_global_init(CURL_GLOBAL_DEFAULT);
   const std::unique_ptr<CURL, FreeHandle> handle(curl_easy_init());
   if (ready != CURLE_OK || !handle) throw std::bad_alloc();
   Exchange exchange{request, handle.get()};
-  CURL* const curl = handle.get();
   std::array<char, CURL_ERROR_SIZE> reason{};
   const std::string agent = "nitro-cli/" + std::string(kVersion);
 
-  std::unique_ptr<curl_slist, FreeList> headers;
-  const auto add_header = [&headers](const std::string& line) {
-    auto* const longer = curl_slist_append(headers.get(), line.c_str());
-    if (longer == nullptr) throw std::bad_alloc();
-    (void)headers.release();
-    headers.reset(longer);
-  };
+  HeaderLines headers(request.failure);
   // Only headers that are sent: libcurl 7.88 signs a header that is switched off ("Expect:") like any other, and AWS
   // then finds another signature.
-  for (const auto& line : request.headers) add_header(line);
+  for (const auto& line : request.headers) NITRO_CHECK(headers.add(line));
+  for (const auto& line : request.secret_headers) NITRO_CHECK(headers.add(line.text()));
   if (request.upload) {
-    add_header("Expect:");                     // engines need not be asked before an upload
-    add_header("Transfer-Encoding: chunked");  // its size is not known before its end
+    NITRO_CHECK(headers.add("Expect:"));                     // engines need not be asked before an upload
+    NITRO_CHECK(headers.add("Transfer-Encoding: chunked"));  // its size is not known before its end
   }
 
-  curl_easy_setopt(curl, CURLOPT_URL, request.url.c_str());
-  curl_easy_setopt(curl, CURLOPT_ERRORBUFFER, reason.data());
-  curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L);
-  curl_easy_setopt(curl, CURLOPT_USERAGENT, agent.c_str());
-  curl_easy_setopt(curl, CURLOPT_PROTOCOLS_STR, request.insecure_http ? "http,https" : "https");
-  curl_easy_setopt(curl, CURLOPT_REDIR_PROTOCOLS_STR, request.insecure_http ? "http,https" : "https");
-  curl_easy_setopt(curl, CURLOPT_FOLLOWLOCATION, request.follow_redirects ? 1L : 0L);
-  curl_easy_setopt(curl, CURLOPT_MAXREDIRS, 10L);
-  curl_easy_setopt(curl, CURLOPT_CONNECTTIMEOUT, static_cast<long>(request.connect_timeout_seconds));
+  Options options(handle.get());
+  options.set<CURLOPT_URL>(request.url.c_str());
+  options.set<CURLOPT_ERRORBUFFER>(reason.data());
+  options.set<CURLOPT_NOSIGNAL>(1L);
+  options.set<CURLOPT_USERAGENT>(agent.c_str());
+  options.set<CURLOPT_PROTOCOLS_STR>("http,https");
+  options.set<CURLOPT_CONNECTTIMEOUT>(static_cast<long>(request.connect_timeout_seconds));
   if (request.stall_timeout_seconds > 0) {
-    curl_easy_setopt(curl, CURLOPT_LOW_SPEED_LIMIT, 1L);
-    curl_easy_setopt(curl, CURLOPT_LOW_SPEED_TIME, static_cast<long>(request.stall_timeout_seconds));
+    options.set<CURLOPT_LOW_SPEED_LIMIT>(1L);
+    options.set<CURLOPT_LOW_SPEED_TIME>(static_cast<long>(request.stall_timeout_seconds));
   }
-  curl_easy_setopt(curl, CURLOPT_TIMEOUT, static_cast<long>(request.total_timeout_seconds));
-  curl_easy_setopt(curl, CURLOPT_BUFFERSIZE, 256L << 10);
-  curl_easy_setopt(curl, CURLOPT_HEADERFUNCTION, on_header);
-  curl_easy_setopt(curl, CURLOPT_HEADERDATA, &exchange);
-  curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, on_body);
-  curl_easy_setopt(curl, CURLOPT_WRITEDATA, &exchange);
-  if (!request.unix_socket.empty()) curl_easy_setopt(curl, CURLOPT_UNIX_SOCKET_PATH, request.unix_socket.c_str());
-  // Whatever http_proxy says.
-  if (request.direct || !request.unix_socket.empty()) curl_easy_setopt(curl, CURLOPT_PROXY, "");
-  NITRO_CHECK(choose_authorities(curl, request));
+  options.set<CURLOPT_TIMEOUT>(static_cast<long>(request.total_timeout_seconds));
+  options.set<CURLOPT_BUFFERSIZE>(256L << 10);
+  options.set<CURLOPT_WRITEFUNCTION>(&on_body);
+  options.set<CURLOPT_WRITEDATA>(&exchange);
+  if (!through_network) options.set<CURLOPT_UNIX_SOCKET_PATH>(request.unix_socket.c_str());
+  choose_proxy(options, proxy);
+  NITRO_CHECK(choose_authorities(options, request));
   if (!request.client_certificate_file.empty()) {
-    curl_easy_setopt(curl, CURLOPT_SSLCERT, request.client_certificate_file.c_str());
-    curl_easy_setopt(curl, CURLOPT_SSLKEY, request.client_key_file.c_str());
+    options.set<CURLOPT_SSLCERT>(request.client_certificate_file.c_str());
+    options.set<CURLOPT_SSLKEY>(request.client_key_file.c_str());
   }
-  if (request.method == "POST") {
-    curl_easy_setopt(curl, CURLOPT_POST, 1L);
-    if (request.upload) {
-      curl_easy_setopt(curl, CURLOPT_READFUNCTION, on_upload);
-      curl_easy_setopt(curl, CURLOPT_READDATA, &exchange);
-    } else {
-      curl_easy_setopt(curl, CURLOPT_POSTFIELDS, request.body.c_str());
-      curl_easy_setopt(curl, CURLOPT_POSTFIELDSIZE_LARGE, static_cast<curl_off_t>(request.body.size()));
-    }
-  } else if (request.method != "GET") {
-    curl_easy_setopt(curl, CURLOPT_CUSTOMREQUEST, request.method.c_str());
-  }
+  choose_method(options, request, exchange);
   if (const auto& aws = request.aws_signature) {
     const std::string scope = "aws:amz:" + aws->region + ":" + aws->service;
-    curl_easy_setopt(curl, CURLOPT_AWS_SIGV4, scope.c_str());
-    curl_easy_setopt(curl, CURLOPT_USERNAME, aws->access_key_id.c_str());
-    curl_easy_setopt(curl, CURLOPT_PASSWORD, aws->secret_access_key.text().c_str());
+    options.set<CURLOPT_AWS_SIGV4>(scope.c_str());
+    options.set<CURLOPT_USERNAME>(aws->access_key_id.c_str());
+    options.set<CURLOPT_PASSWORD>(aws->secret_access_key.text().c_str());
     // A header like the others, so that it is signed with them.
-    if (!aws->session_token.empty()) add_header(Secret("X-Amz-Security-Token: " + aws->session_token.text()).text());
+    if (!aws->session_token.empty()) {
+      NITRO_CHECK(headers.add(Secret("X-Amz-Security-Token: " + aws->session_token.text()).text()));
+    }
   }
-  curl_easy_setopt(curl, CURLOPT_HTTPHEADER, headers.get());
+  options.set<CURLOPT_HTTPHEADER>(headers.get());
+  NITRO_CHECK(options.check(request.failure));
 
-  const CURLcode code = curl_easy_perform(curl);
+  const CURLcode code = curl_easy_perform(handle.get());
   if (exchange.error) return Failure(*exchange.error);
   if (code != CURLE_OK) {
-    return fail(request.failure, reason[0] != '\0' ? std::string(reason.data()) : curl_easy_strerror(code));
+    return fail(request.failure,
+                (reason[0] != '\0' ? std::string(reason.data()) : curl_easy_strerror(code)) +
+                    (proxy ? " (through the proxy " + proxy->url + " of " + proxy->variable + ")" : ""));
   }
-  curl_easy_getinfo(curl, CURLINFO_RESPONSE_CODE, &exchange.response.status);
-  return std::move(exchange.response);
+  curl_easy_getinfo(handle.get(), CURLINFO_RESPONSE_CODE, &exchange.response.status);
+  exchange.response.headers.clear();
+  take_headers(exchange);
+  const char* target = nullptr;
+  curl_easy_getinfo(handle.get(), CURLINFO_REDIRECT_URL, &target);
+  return Answer{std::move(exchange.response), target != nullptr ? target : ""};
+}
+
+// What is asked of the peer that an answer redirects to; nothing when that answer is the last one.
+std::optional<Request> redirected(const Request& request, const Answer& answer) {
+  const auto status = answer.response.status;
+  const bool again = status == 307 || status == 308;
+  const bool another_place = again || status == 301 || status == 302 || status == 303;
+  if (!request.follow_redirects || !another_place || answer.redirected_to.empty()) return std::nullopt;
+  const bool same_peer = peer_of(request.url) == peer_of(answer.redirected_to);
+  if (request.method != "GET" && !(again && same_peer && !request.upload)) return std::nullopt;
+  auto next = request;
+  next.url = answer.redirected_to;
+  if (!same_peer) {
+    next.secret_headers.clear();
+    next.client_certificate_file.clear();
+    next.client_key_file.clear();
+    next.aws_signature.reset();
+  }
+  return next;
+}
+
+}  // namespace
+
+Result<Response> send(const Request& request) {
+  constexpr int kMaxRedirects = 10;
+  NITRO_TRY(auto answer, send_once(request));
+  auto next = redirected(request, answer);
+  for (int redirects = 1; next; ++redirects) {
+    if (redirects > kMaxRedirects) return fail(request.failure, "it redirects without end");
+    NITRO_TRY(answer, send_once(*next));
+    next = redirected(*next, answer);
+  }
+  return std::move(answer.response);
 }
 
 }  // namespace nitro::http

@@ -336,6 +336,9 @@ class QuietHandler(http.server.BaseHTTPRequestHandler):
     def log_message(self, *_):
         pass
 
+    def peer_certificate(self):
+        return self.connection.getpeercert() or {}
+
     def answer(self, status, content=b"", headers=()):
         self.send_response(status)
         for name, value in dict(headers).items():
@@ -346,9 +349,10 @@ class QuietHandler(http.server.BaseHTTPRequestHandler):
 
 
 class Server:
-    """An HTTP server in threads of the test."""
+    """An HTTP server in threads of the test. With `client_authority` it asks for the client's certificate, and a handler finds that, or an
+    empty one, with peer_certificate()."""
 
-    def __init__(self, workshop, handler, address="127.0.0.1", tls=None):
+    def __init__(self, workshop, handler, address="127.0.0.1", tls=None, client_authority=None):
         class Quiet(http.server.ThreadingHTTPServer):
             daemon_threads = True
 
@@ -359,6 +363,9 @@ class Server:
         if tls:
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             context.load_cert_chain(f"{tls.server}.pem", f"{tls.server}.key")
+            if client_authority:
+                context.verify_mode = ssl.CERT_OPTIONAL
+                context.load_verify_locations(client_authority)
             self.server.socket = context.wrap_socket(self.server.socket, server_side=True)
         self.port = self.server.server_address[1]
         self.host = f"{address}:{self.port}"
@@ -374,14 +381,16 @@ class Server:
 
 class TokenServer(Server):
     """Gives tokens that a docker-registry with auth() believes. `requests` has what it was asked: (method, parameters, login).
-    `methods`: those it understands. `anonymous`: whether it gives tokens without a login."""
+    `methods`: those it understands, others are answered with `unknown_method`. `anonymous`: whether it gives tokens without a login.
+    `certificates`: those that its clients showed."""
 
-    def __init__(self, workshop, tls=None):
+    def __init__(self, workshop, tls=None, client_authority=None):
         need_programs("openssl")
         self.key, self.certificate = workshop.path("token.key"), workshop.path("token.pem")
         run("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "30", "-subj", "/CN=tokens", "-keyout", self.key, "-out",
             self.certificate)
         self.requests, self.methods, self.anonymous, self.scheme = [], {"GET", "POST"}, True, "https" if tls else "http"
+        self.unknown_method, self.certificates = 405, []
         self.refresh_token = "a refresh token"
         outer = self
 
@@ -403,8 +412,10 @@ class TokenServer(Server):
 
             def serve(self, parameters, user):
                 outer.requests.append((self.command, parameters, user))
+                if client_authority:
+                    outer.certificates.append(self.peer_certificate())
                 if self.command not in outer.methods:
-                    self.answer(405)
+                    self.answer(outer.unknown_method)
                 elif (user is None and outer.anonymous) or user == f"{USER}:{PASSWORD}":
                     token = outer.token(parameters["service"], parameters["scope"])
                     key = "access_token" if self.command == "POST" else "token"
@@ -412,7 +423,7 @@ class TokenServer(Server):
                 else:
                     self.answer(401, b'{"errors":[{"code":"UNAUTHORIZED","message":"who are you"}]}')
 
-        super().__init__(workshop, Handler, tls=tls)
+        super().__init__(workshop, Handler, tls=tls, client_authority=client_authority)
 
     def auth(self):
         return {"token": {"realm": f"{self.scheme}://{self.host}/token", "service": "test registry", "issuer": "tokens",
@@ -436,7 +447,7 @@ class Proxy(Server):
     """Stands before a registry. `trouble(handler, request number of this path)` may answer itself and return True, change the request's
     headers, or return a number: the connection ends after so many bytes of the answer's body. `seen`: (path, headers)."""
 
-    def __init__(self, workshop, port, trouble=lambda handler, number: None, address="127.0.0.1"):
+    def __init__(self, workshop, port, trouble=lambda handler, number: None, address="127.0.0.1", tls=None, client_authority=None):
         self.seen, self.trouble = [], trouble
         outer = self
 
@@ -464,7 +475,7 @@ class Proxy(Server):
                 else:
                     self.wfile.write(content)
 
-        super().__init__(workshop, Handler, address)
+        super().__init__(workshop, Handler, address, tls, client_authority)
 
 
 class Relay:

@@ -33,6 +33,14 @@ class RegistryTest(parts.ImagesTest):
     def auths(self, host, user=parts.USER, password=parts.PASSWORD):
         return self.login({"auths": {host: {"auth": base64.b64encode(f"{user}:{password}".encode()).decode()}}})
 
+    def other_address(self):
+        """An address of this machine that is not the loopback's."""
+        addresses = subprocess.run(["hostname", "-I"], stdout=subprocess.PIPE, text=True, check=True).stdout.split()
+        address = next((name for name in addresses if "." in name), None)
+        if not address:
+            self.skipTest("this machine has no address but the loopback's")
+        return address
+
     def helper(self, name, script):
         """Installs a credential helper and returns the PATH that has it."""
         self.workshop.write(f"helpers/docker-credential-{name}", f"#!/bin/sh\n{script}\n", 0o755)
@@ -95,13 +103,39 @@ class Basic(RegistryTest):
         self.assert_refused(self.build(f"docker://127.0.0.1:{port}/{NAME}"), "E50", f"127.0.0.1:{port}")
 
     def test_plain_http_is_for_this_machine_only(self):
-        addresses = subprocess.run(["hostname", "-I"], stdout=subprocess.PIPE, text=True, check=True).stdout.split()
-        address = next((name for name in addresses if "." in name), None)
-        if not address:
-            self.skipTest("this machine has no address but the loopback's")
-        proxy = parts.Proxy(self.workshop, self.plain.port, address=address)
+        proxy = parts.Proxy(self.workshop, self.plain.port, address=self.other_address())
         self.assert_refused(self.build(f"docker://{proxy.host}/{NAME}"), "E50", proxy.host)
         self.assertEqual(proxy.seen, [], "something was sent in the clear")
+
+    def test_registry_of_this_machine_leads_nobody_to_plain_http_elsewhere(self):
+        elsewhere = parts.Proxy(self.workshop, self.plain.port, address=self.other_address())
+
+        def token_server(handler, _):
+            handler.answer(401, headers={"WWW-Authenticate": f'Bearer realm="http://{elsewhere.host}/token",service="x"'})
+            return True
+
+        def storage(handler, _):
+            if "/blobs/" not in handler.path:
+                return None
+            handler.answer(307, headers={"Location": f"http://{elsewhere.host}{handler.path}"})
+            return True
+        for trouble in (token_server, storage):
+            proxy = parts.Proxy(self.workshop, self.plain.port, trouble)
+            refused = self.build(f"docker://{proxy.host}/{NAME}", environment=self.auths(proxy.host))
+            self.assert_refused(refused, "E50", "plain HTTP", elsewhere.host)
+        self.assertEqual(elsewhere.seen, [], "something was sent in the clear")
+
+    def test_proxy_of_the_environment_is_for_other_machines(self):
+        dead = f"127.0.0.1:{parts.free_port()}"
+        environment = {name: f"http://me:hush@{dead}" for name in ("http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY", "all_proxy")}
+        for host in (self.plain.host, f"localhost:{self.plain.port}"):
+            self.assert_golden(self.build(f"docker://{host}/{NAME}", environment=environment), "tiny")
+        refused = self.build("docker://registry.example.com/tiny", environment=environment)
+        self.assert_refused(refused, "E50", f"the proxy http://{dead} of HTTPS_PROXY")
+        self.assertNotIn("hush", refused.err)
+        direct = self.build("docker://registry.invalid/tiny", environment={**environment, "NO_PROXY": "a.b, .invalid"})
+        self.assert_refused(direct, "E50")
+        self.assertNotIn("proxy", direct.err)
 
 
 class Tokens(RegistryTest):
@@ -115,7 +149,7 @@ class Tokens(RegistryTest):
 
     def setUp(self):
         self.tokens.requests.clear()
-        self.tokens.methods, self.tokens.anonymous = {"GET", "POST"}, True
+        self.tokens.methods, self.tokens.anonymous, self.tokens.unknown_method = {"GET", "POST"}, True, 405
 
     def test_without_a_login(self):
         self.assert_golden(self.build(self.uri), "layers")
@@ -131,8 +165,10 @@ class Tokens(RegistryTest):
 
     def test_with_a_login_at_a_server_that_knows_post_only(self):
         self.tokens.anonymous, self.tokens.methods = False, {"POST"}
-        self.assert_golden(self.build(self.uri, environment=self.auths(self.registry.host)), "layers")
-        self.assertEqual([method for method, _, _ in self.tokens.requests], ["GET", "POST"])
+        for self.tokens.unknown_method in (404, 405):
+            self.tokens.requests.clear()
+            self.assert_golden(self.build(self.uri, environment=self.auths(self.registry.host)), "layers")
+            self.assertEqual([method for method, _, _ in self.tokens.requests], ["GET", "POST"])
 
     def test_with_an_identity_token(self):
         self.tokens.anonymous = False
@@ -142,6 +178,35 @@ class Tokens(RegistryTest):
             self.assert_golden(self.build(self.uri, environment={**self.login(config), "PATH": path}), "layers")
             (method, parameters, _), = self.tokens.requests
             self.assertEqual((method, parameters["grant_type"]), ("POST", "refresh_token"))
+
+    def token_server(self, answer):
+        """The URI of the image behind a token server that answers thus, and what that is asked. Its challenge names no service."""
+        asked = []
+
+        class Handler(parts.QuietHandler):
+            def do_GET(self):
+                asked.append(self.path)
+                self.answer(200, json.dumps(answer).encode())
+        server = parts.Server(self.workshop, Handler)
+
+        def trouble(handler, _):
+            if handler.headers["Authorization"] != "Bearer good":
+                handler.answer(401, headers={"WWW-Authenticate": f'Bearer realm="http://{server.host}/token?a=1,b=2"'})
+                return True
+            del handler.headers["Authorization"]
+            return None
+        proxy = parts.Proxy(self.workshop, self.plain.port, trouble)
+        return f"docker://{proxy.host}/{NAME}", asked
+
+    def test_challenge_without_a_service(self):
+        uri, asked = self.token_server({"token": "good"})
+        self.assert_golden(self.build(uri), "layers")
+        self.assertEqual(asked, ["/token?a=1,b=2&scope=repository%3Agolden%2Ftiny%3Apull"])
+
+    def test_token_that_would_be_two_headers_is_not_sent(self):
+        uri, asked = self.token_server({"token": "bad\r\nX-Evil: 1", "access_token": "good"})
+        self.assert_refused(self.build(uri), "E50", "no token")
+        self.assertTrue(asked)
 
     def test_token_that_expires_during_the_download(self):
         def expire(handler, _):
@@ -210,6 +275,45 @@ class Tls(RegistryTest):
         self.assert_golden(self.build(f"docker://{registry.host}/{NAME}"), "tiny")
 
 
+    def keys(self):
+        return (f"{self.tls.client}.pem", "me.cert"), (f"{self.tls.client}.key", "me.key")
+
+    def test_certificate_for_the_client_is_for_its_registry_only(self):
+        tokens = parts.TokenServer(self.workshop, tls=self.tls, client_authority=self.tls.ca)
+        registry = parts.Registry(self.workshop, "registry", tokens.auth(), self.tls, client_authority=self.tls.ca)
+        self.install("docker", (self.tls.ca, "ca.crt"), *self.keys(), host=registry.host)
+        self.assert_golden(self.build(f"docker://{registry.host}/{NAME}"), "tiny")
+        self.assertEqual(tokens.certificates, [{}])
+        # The token server's host has a folder of its own.
+        self.install("docker", *self.keys(), host=tokens.host)
+        self.assert_golden(self.build(f"docker://{registry.host}/{NAME}"), "tiny")
+        self.assertTrue(tokens.certificates[1])
+
+    def test_certificate_for_the_client_does_not_follow_redirects(self):
+        shown = []
+
+        class Handler(parts.QuietHandler):
+            def do_GET(self):
+                shown.append(self.peer_certificate())
+                digest = self.path.rsplit(":", 1)[1]
+                data = pathlib.Path(outer.workshop.path(f"registry/docker/registry/v2/blobs/sha256/{digest[:2]}/{digest}/data"))
+                self.answer(200, data.read_bytes())
+
+        def redirect(handler, _):
+            known.append(handler.peer_certificate())
+            if "/blobs/" not in handler.path:
+                return None
+            handler.answer(307, headers={"Location": f"https://{bucket.host}{handler.path}"})
+            return True
+        outer, known = self, []
+        bucket = parts.Server(self.workshop, Handler, tls=self.tls, client_authority=self.tls.ca)
+        proxy = parts.Proxy(self.workshop, self.workshop.registry().port, redirect, tls=self.tls, client_authority=self.tls.ca)
+        self.install("docker", (self.tls.ca, "ca.crt"), *self.keys(), host=proxy.host)
+        self.assert_golden(self.build(f"docker://{proxy.host}/{NAME}"), "tiny")
+        self.assertTrue(known and all(known))
+        self.assertEqual(shown, [{}, {}])
+
+
 class BadNetwork(RegistryTest):
     @classmethod
     def prepare(cls):
@@ -268,6 +372,13 @@ class BadNetwork(RegistryTest):
         self.assert_refused(result, "E50", "blob sha256:")
         self.assertLess(len(requests), 8)
 
+    def manifest(self):
+        """The image's manifest as the registry has it."""
+        request = urllib.request.Request(f"http://{self.registry.host}/v2/big/manifests/1",
+                                         headers={"Accept": "application/vnd.docker.distribution.manifest.v2+json"})
+        with urllib.request.urlopen(request) as answer:
+            return answer.read()
+
     def test_damaged_layer_is_noticed(self):
         stored = pathlib.Path(self.workshop.path("registry/docker/registry/v2/blobs/sha256"))
         digest = self.layer["digest"].removeprefix("sha256:")
@@ -304,9 +415,7 @@ class BadNetwork(RegistryTest):
         self.assertLess(len(sent), 64)
 
     def test_manifest_is_the_one_whose_digest_was_asked_for(self):
-        with urllib.request.urlopen(urllib.request.Request(f"http://{self.registry.host}/v2/big/manifests/1", headers={
-                "Accept": "application/vnd.docker.distribution.manifest.v2+json"})) as answer:
-            manifest = answer.read()
+        manifest = self.manifest()
         pinned = f"sha256:{hashlib.sha256(manifest).hexdigest()}"
         self.assertEqual(self.build(f"docker://{self.registry.host}/big@{pinned}").out, self.good.out)
 

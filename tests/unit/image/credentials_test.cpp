@@ -40,7 +40,7 @@ TEST(Credentials, AreFoundUnderEverySpellingOfTheHost) {
   ASSERT_OK(hub);
   ASSERT_TRUE(hub->credentials);
   EXPECT_EQ(hub->credentials->user, "me");
-  EXPECT_EQ(hub->credentials->password, "se:cret");
+  EXPECT_EQ(hub->credentials->password.text(), "se:cret");
   EXPECT_EQ(user_at(config, "localhost:5000"), "u");
   EXPECT_EQ(user_at(config, "localhost"), "none");
   EXPECT_EQ(user_at(config, "old.example.com"), "old");
@@ -67,14 +67,14 @@ TEST(Credentials, MayBeAnIdentityToken) {
   const auto login = login_in(config, "a.b", "x", no_helper);
   ASSERT_OK(login);
   ASSERT_TRUE(login->credentials);
-  EXPECT_EQ(login->credentials->identity_token, "T");
+  EXPECT_EQ(login->credentials->identity_token.text(), "T");
 }
 
 TEST(Credentials, ComeFromTheHelperThatIsResponsible) {
   std::string asked;
   const AskHelper helper = [&asked](const std::string& name, const std::string& server) {
     asked = name + " for " + server;
-    return Result<std::optional<Credentials>>(Credentials{"helped", "p", {}});
+    return Result<std::optional<Credentials>>(Credentials{"helped", Secret("p"), {}});
   };
   const std::string config = R"({"auths":{)" + entry("a.b", "file:p") +
                              R"(},"credsStore":"store","credHelpers":{"own.example.com":"own","docker.io":"hub"}})";
@@ -132,8 +132,8 @@ TEST_F(CredentialHelper, IsToldTheServerAndAnswersWithJson) {
   ASSERT_OK(found);
   ASSERT_TRUE(*found);
   EXPECT_EQ((*found)->user, "u of https://index.docker.io/v1/");
-  EXPECT_EQ((*found)->password, "s");
-  EXPECT_EQ((*found)->identity_token, "");
+  EXPECT_EQ((*found)->password.text(), "s");
+  EXPECT_EQ((*found)->identity_token.text(), "");
 }
 
 TEST_F(CredentialHelper, MayGiveAnIdentityToken) {
@@ -141,8 +141,8 @@ TEST_F(CredentialHelper, MayGiveAnIdentityToken) {
   const auto found = ask_credential_helper("test", "a.b");
   ASSERT_OK(found);
   ASSERT_TRUE(*found);
-  EXPECT_EQ((*found)->identity_token, "abc");
-  EXPECT_EQ((*found)->user + (*found)->password, "");
+  EXPECT_EQ((*found)->identity_token.text(), "abc");
+  EXPECT_EQ((*found)->user + (*found)->password.text(), "");
 }
 
 TEST_F(CredentialHelper, ThatKnowsNoLoginIsNoFailure) {

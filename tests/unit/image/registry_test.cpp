@@ -38,6 +38,17 @@ TEST(Challenge, MayOfferSeveralWays) {
   EXPECT_EQ(challenges[2].scheme, "negotiate");
 }
 
+TEST(Challenge, MayHaveCommasInItsRealmAndNoQuotesAroundIt) {
+  const auto commas =
+      parse_challenges(R"(Bearer realm="https://auth.example.com/token?a=1,b=2",scope="a:b:pull,push")");
+  ASSERT_EQ(commas.size(), 1U);
+  EXPECT_EQ(commas.front().parameter("realm"), "https://auth.example.com/token?a=1,b=2");
+  EXPECT_EQ(commas.front().parameter("scope"), "a:b:pull,push");
+  const auto bare = parse_challenges("Basic realm=/");
+  ASSERT_EQ(bare.size(), 1U);
+  EXPECT_EQ(bare.front().parameter("realm"), "/");
+}
+
 TEST(Challenge, ThatIsNoneEndsAllTheSame) {
   for (const char* odd :
        {"", "Basic", "Bearer realm", "Bearer realm=\"", "Bearer ,,=", "Bearer a=\"\\", "=", ",", "a=b"})
@@ -79,6 +90,18 @@ TEST(RegistryCertificates, AreThoseInTheFolderOfTheHost) {
   EXPECT_EQ(other->authorities + other->client_certificate_file, "");
 }
 
+TEST(RegistryCertificates, AreNotThoseOfTheFolderAbove) {
+  const TempFolder folder;
+  std::filesystem::create_directories(folder / "certs.d");
+  write_file(folder / "ca.crt", "A");
+  write_file(folder / "certs.d/ca.crt", "B");
+  for (const char* host : {".", ".."}) {
+    const auto found = registry_certificates(host, {folder / "certs.d"});
+    ASSERT_OK(found);
+    EXPECT_EQ(found->authorities, "") << host;
+  }
+}
+
 TEST(RegistryCertificates, NeedAKeyForACertificate) {
   const TempFolder folder;
   std::filesystem::create_directories(folder / "a.example.com");
@@ -96,8 +119,24 @@ TEST(Registry, TrustsPlainHttpOnThisMachineOnly) {
     EXPECT_FALSE(is_loopback(host)) << host;
 }
 
-TEST(Url, EscapesWhatQueriesMayNotHold) {
-  EXPECT_EQ(http::url_encoded("a/b:1 ü~"), "a%2Fb%3A1%20%C3%BC~");
+TEST(TokenAnswer, GivesTheTokenUnderEitherName) {
+  for (const char* text :
+       {R"({"token":"a.b-c"})", R"({"access_token":"a.b-c"})", R"({"token":"","access_token":"a.b-c"})",
+        R"({"expires_in":300,"token":"a.b-c","access_token":"x"})"}) {
+    const auto token = token_in(Secret(text));
+    ASSERT_OK(token);
+    EXPECT_EQ(token->text(), "a.b-c") << text;
+  }
+}
+
+TEST(TokenAnswer, IsRefusedWhenItsTokenCouldNotStandInAHeader) {
+  for (const char* text : {"", "[]", "{}", "null", R"({"token":7})", R"({"token":""})", R"({"token":"a\r\nEvil: 1"})",
+                           R"({"token":"a\nb"})", R"({"token":"a\rb"})", R"({"token":"a b"})",
+                           R"({"token":"a\u0000b"})", R"({"token":"\u00e9"})", R"({"access_token":"a\nb"})"}) {
+    const auto token = token_in(Secret(text));
+    ASSERT_FALSE(token) << text;
+    EXPECT_EQ(token.error().code(), ErrorCode::kDockerImagePull) << text;
+  }
 }
 
 }  // namespace
