@@ -36,14 +36,19 @@ Result<Credentials> ask(const Surroundings& surroundings, const KeyArn& key, con
                                          {.step = "asking AWS STS for the role " + quote(role.arn),
                                           .source = source,
                                           .read_refusal = refusal_in}));
-  return checked({.access_key_id = element(body.text(), "AccessKeyId"),
-                  .secret_access_key = Secret(element(body.text(), "SecretAccessKey")),
-                  .session_token = Secret(element(body.text(), "SessionToken")),
-                  .expires = time_in(element(body.text(), "Expiration")),
-                  .source = "the role " + quote(role.arn)});
+  return credentials_in_answer(body, "the role " + quote(role.arn));
 }
 
 }  // namespace
+
+Result<Credentials> credentials_in_answer(const Secret& answer, const std::string& source) {
+  const auto& xml = answer.text();
+  return checked({.access_key_id = element(xml, "AccessKeyId"),
+                  .secret_access_key = Secret(element(xml, "SecretAccessKey")),
+                  .session_token = Secret(element(xml, "SessionToken")),
+                  .expires = time_in(element(xml, "Expiration")),
+                  .source = source});
+}
 
 Result<Credentials> assume_role(const Surroundings& surroundings, const KeyArn& key, const Role& role,
                                 const Credentials& by) {

@@ -25,4 +25,8 @@ Result<Credentials> assume_role(const Surroundings& surroundings, const KeyArn& 
 Result<Credentials> assume_role_with_web_identity(const Surroundings& surroundings, const KeyArn& key, const Role& role,
                                                   const Secret& token);
 
+/// The credentials in an answer of AWS STS, which is XML. Errors: kSigning; the message begins with `source` and holds
+/// nothing of `answer`.
+Result<Credentials> credentials_in_answer(const Secret& answer, const std::string& source);
+
 }  // namespace nitro::kms
