@@ -1,22 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <csignal>
 #include <exception>
 #include <iostream>
 
 #include "eif/eif_build_command.h"
-#include "nitro/fd.h"
 #include "nitro/privileges.h"
+#include "nitro/program_start.h"
 
 int main(int argc, char** argv) {
-  // A reader of our output that goes away, and a limit on the size of files, are errors of the write, which are
-  // reported.
-  std::signal(SIGPIPE, SIG_IGN);
-  std::signal(SIGXFSZ, SIG_IGN);
   // It may be given a private key, or sign with credentials of AWS.
   nitro::forbid_memory_dumps();
   try {
-    if (auto opened = nitro::open_standard_descriptors(); !opened) {
-      std::cerr << "eif_build: " << opened.error().message() << "\n";
+    if (auto prepared = nitro::prepare_program(); !prepared) {
+      std::cerr << "eif_build: " << prepared.error().message() << "\n";
       return 71;  // EX_OSERR
     }
     return nitro::eif::run_eif_build(argc, argv, std::cout, std::cerr);

@@ -18,6 +18,8 @@ struct ExitStatus {
   int code = 0;    ///< exit status, meaningful when signal is 0
   int signal = 0;  ///< the signal that ended it, or 0
   [[nodiscard]] bool success() const { return code == 0 && signal == 0; }
+  /// From the number that waitpid(2) gives.
+  static ExitStatus from_wait(int wait_status);
   /// "exited with status 3", "was ended by signal 9 (Killed)".
   [[nodiscard]] std::string to_string() const;
 };

@@ -3,7 +3,7 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
+#include "nitro/utf8.h"
 
 namespace nitro {
 
@@ -19,26 +19,26 @@ std::string to_hex(std::span<const std::byte> bytes) {
 }
 
 std::string quote(std::string_view text) {
-  std::string result = "\"";
+  std::string marked;
   for (const char c : text) {
-    const auto byte = static_cast<unsigned char>(c);
-    if (c == '"' || c == '\\') {
-      result += '\\';
-      result += c;
-    } else if (byte < 0x20 || byte == 0x7f) {
-      result += fmt::format("\\x{:02x}", byte);
-    } else {
-      result += c;
-    }
+    if (c == '"' || c == '\\') marked += '\\';
+    marked += c;
   }
-  result += '"';
-  return result;
+  return '"' + escaped(marked) + '"';
 }
 
 std::string printable(std::string_view text) {
-  std::string result(text);
-  std::replace_if(
-      result.begin(), result.end(), [](unsigned char c) { return c < 0x20 || c == 0x7f; }, '?');
+  std::string result;
+  result.reserve(text.size());
+  for (std::size_t at = 0; at < text.size();) {
+    const CodePoint next = code_point_at(text, at);
+    if (next.valid && !is_control(next.value)) {
+      result += text.substr(at, next.size);
+    } else {
+      result += '?';
+    }
+    at += next.size;
+  }
   return result;
 }
 

@@ -14,14 +14,10 @@
 #include <cstring>
 
 #include "nitro/bytes.h"
+#include "nitro/program_start.h"
 
 namespace nitro {
 namespace {
-
-ExitStatus from_wait_status(int status) {
-  if (WIFSIGNALED(status)) return {.code = 0, .signal = WTERMSIG(status)};
-  return {.code = WEXITSTATUS(status), .signal = 0};
-}
 
 /// Runs between fork and exec: async-signal-safe calls only, nothing is allocated. Ends by exec or by writing errno to
 /// `report_fd`.
@@ -57,18 +53,18 @@ ExitStatus from_wait_status(int status) {
     // The parent may have ended before the request was in place.
     if (::getppid() != parent) ::_exit(127);
   }
-  struct sigaction by_default {};
-  by_default.sa_handler = SIG_DFL;
-  ::sigaction(SIGPIPE, &by_default, nullptr);
-  sigset_t none;
-  ::sigemptyset(&none);
-  ::sigprocmask(SIG_SETMASK, &none, nullptr);
+  reset_inherited_signals();
   ::execvp(program, arguments);
   give_up();
   ::_exit(127);
 }
 
 }  // namespace
+
+ExitStatus ExitStatus::from_wait(int wait_status) {
+  if (WIFSIGNALED(wait_status)) return {.code = 0, .signal = WTERMSIG(wait_status)};
+  return {.code = WEXITSTATUS(wait_status), .signal = 0};
+}
 
 std::string ExitStatus::to_string() const {
   if (signal != 0) return fmt::format("was ended by signal {} ({})", signal, ::strsignal(signal));
@@ -128,7 +124,7 @@ Result<ExitStatus> Child::wait() {
   }
   pid_ = -1;
   pidfd_.reset();
-  return from_wait_status(status);
+  return ExitStatus::from_wait(status);
 }
 
 Result<std::optional<ExitStatus>> Child::poll() {
@@ -138,7 +134,7 @@ Result<std::optional<ExitStatus>> Child::poll() {
   if (pid == 0) return std::optional<ExitStatus>();
   pid_ = -1;
   pidfd_.reset();
-  return std::optional(from_wait_status(status));
+  return std::optional(ExitStatus::from_wait(status));
 }
 
 }  // namespace nitro

@@ -2,15 +2,14 @@
 #include <fmt/format.h>
 #include <spdlog/spdlog.h>
 
-#include <csignal>
 #include <cstdlib>
 #include <exception>
 #include <iostream>
 
 #include "nitro/directories.h"
 #include "nitro/error_report.h"
-#include "nitro/fd.h"
 #include "nitro/privileges.h"
+#include "nitro/program_start.h"
 #include "nitro/version.h"
 #include "src/arguments/arguments.h"
 #include "src/cli/command.h"
@@ -43,10 +42,6 @@ int fail_with(const Error& error, const std::string& action, Context& context) {
 }
 
 int run(int argc, char** argv) {
-  // A reader of our output that goes away, and a limit on the size of files, are errors of the write, which are
-  // reported or ignored where they happen.
-  std::signal(SIGPIPE, SIG_IGN);
-  std::signal(SIGXFSZ, SIG_IGN);
   CLI::App application("Builds, signs, runs and watches Nitro Enclaves", "nitro-cli");
   application.set_version_flag("-V,--version", fmt::format("Nitro CLI {}", kVersion), "Print version");
   application.require_subcommand(1);
@@ -92,8 +87,8 @@ int run(int argc, char** argv) {
 
 int main(int argc, char** argv) {
   try {
-    if (auto opened = nitro::open_standard_descriptors(); !opened) {
-      std::cerr << "nitro-cli: " << opened.error().message() << "\n";
+    if (auto prepared = nitro::prepare_program(); !prepared) {
+      std::cerr << "nitro-cli: " << prepared.error().message() << "\n";
       return EXIT_FAILURE;
     }
     return nitro::cli::run(argc, argv);

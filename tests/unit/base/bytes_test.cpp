@@ -21,11 +21,14 @@ TEST(Bytes, StoresAndLoadsIntegersInTheNamedOrder) {
 TEST(Bytes, QuotesWhatCouldConfuseATerminal) {
   EXPECT_EQ(quote("plain"), "\"plain\"");
   EXPECT_EQ(quote("a\"b\\c\x1b[0m\n"), "\"a\\\"b\\\\c\\x1b[0m\\x0a\"");
-  EXPECT_EQ(quote("größe"), "\"größe\"");
+  EXPECT_EQ(quote("größe 漢 😀"), "\"größe 漢 😀\"");
+  EXPECT_EQ(quote("\u0085\u202e\u2028"), "\"\\u{85}\\u{202e}\\u{2028}\"");
+  EXPECT_EQ(quote("q\xfe\xc3"), "\"q\\xfe\\xc3\"");
 }
 
 TEST(Bytes, MakesWhatOthersSayFitForATerminal) {
   EXPECT_EQ(printable("plain größe\x1b[0m\r\n\x7f"), "plain größe?[0m???");
+  EXPECT_EQ(printable("a\u202eb\u009bc\xff"), "a?b?c?");
 }
 
 }  // namespace
