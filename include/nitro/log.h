@@ -10,15 +10,15 @@
 
 namespace nitro {
 
-/// A log that appends to one file which all processes of this tool share, a line per record, each written in one
-/// write(2):
+/// A log that appends to one file which all processes of this tool share, a line per record (escaped() of utf8.h),
+/// each written in one write(2):
 /// `[nitro-cli:PID][LEVEL][UTC time, RFC 3339 with milliseconds][file:line] message`.
 /// Libraries log at debug level only; the program that decides logs once. Level: RUST_LOG (trace, debug, info, warn,
 /// error), default info.
 class Log {
  public:
-  /// Opens (creates) `folder`/nitro_enclaves.log, mode 0766 when we own it, as any user may run the tool.
-  /// Errors: kFileOperation.
+  /// Opens (creates) `folder`/nitro_enclaves.log. When we own it, its mode lets those write who may write to the
+  /// folder, and everybody read. Errors: kFileOperation, kFilePermissions.
   static Result<Log> open(const std::string& folder);
   /// Swallows everything; for tests, and for programs that have no folder to log in.
   static Log none();

@@ -27,9 +27,32 @@ TEST(Log, WritesALinePerRecordWithWhoWhenAndWhere) {
       R"(\[enc-1234:99\]\[INFO\]\[\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z\]\[log_test\.cpp:\d+\] started 7\n)"
       R"(\[enc-1234:99\]\[WARN\]\[\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z\]\[log_test\.cpp:\d+\] careful\n)");
   EXPECT_TRUE(std::regex_match(text, lines)) << text;
-  struct stat status {};
-  ASSERT_EQ(::stat((folder / "nitro_enclaves.log").c_str(), &status), 0);
-  EXPECT_EQ(status.st_mode & 0777U, 0766U);
+}
+
+TEST(Log, KeepsARecordOnOneLine) {
+  const TempFolder folder;
+  auto log = Log::open(folder.path());
+  ASSERT_OK(log);
+  SPDLOG_LOGGER_INFO(&**log, "one\n[nitro-cli:1][INFO] two\x1b[0m \u202e größe");
+  const std::string text = read_file(folder / "nitro_enclaves.log");
+  EXPECT_TRUE(text.ends_with("one\\x0a[nitro-cli:1][INFO] two\\x1b[0m \\u{202e} größe\n")) << text;
+}
+
+TEST(Log, IsWritableForThoseWhoMayWriteToItsFolder) {
+  for (const auto& [folder_mode, log_mode] : {std::pair(0700U, 0644U), {0775U, 0664U}, {01777U, 0666U}}) {
+    const TempFolder folder;
+    ASSERT_EQ(::chmod(folder.path().c_str(), folder_mode), 0);
+    ASSERT_OK(Log::open(folder.path()));
+    struct stat status {};
+    ASSERT_EQ(::stat((folder / "nitro_enclaves.log").c_str(), &status), 0);
+    EXPECT_EQ(status.st_mode & 07777U, log_mode);
+  }
+}
+
+TEST(Log, DoesNotWaitForAFifoOfItsName) {
+  const TempFolder folder;
+  ASSERT_EQ(::mkfifo((folder / "nitro_enclaves.log").c_str(), 0600), 0);
+  EXPECT_FALSE(Log::open(folder.path()));
 }
 
 TEST(Log, GoesOnInANewFileAfterRotation) {
