@@ -14,6 +14,7 @@ namespace nitro::proc {
 struct Answer {
   std::string path;
   bool complete = false;               ///< it closed the connection in time, and everything before was well-formed
+  bool readable = true;                ///< false: it sent what is not of the protocol
   std::string standard_output;         ///< the texts of all StdOutMessage
   std::string standard_error;          ///< the texts of all StdErrMessage
   std::optional<std::int32_t> status;  ///< nothing: no status came

@@ -10,22 +10,20 @@
 namespace nitro::proc {
 namespace {
 
-Result<std::unique_ptr<Machine>> make_local(const RunRequest& request, const std::string& sockets_folder) {
-  auto image = eif::Reader::open(request.eif_path);
-  if (!image) {
-    // Opening the file and understanding it are told apart, as for an enclave of the device.
-    const bool malformed = image.error().code() == ErrorCode::kEifParsing;
-    Error error = std::move(image).error();
-    return Failure(malformed ? std::move(error).as(ErrorCode::kSignatureChecker) : std::move(error));
-  }
+Result<std::unique_ptr<Machine>> make_local(const RunRequest& request, Result<Fd> file, const SocketsFolder& folder) {
+  if (!file) return Failure(std::move(file).error());
+  auto image = eif::Reader::open(std::move(*file), request.eif_path);
+  if (!image) return Failure(std::move(image).error().as(ErrorCode::kSignatureChecker));
   NITRO_CHECK(check_memory_for_image(request.memory, image->file_size_bytes()));
-  return make_local_enclave(request, std::move(*image), sockets_folder);
+  return make_local_enclave(request, std::move(*image), folder);
 }
 
 }  // namespace
 
-Result<std::unique_ptr<Machine>> make_machine(const RunRequest& request, const std::string& sockets_folder) {
-  return request.backend == Backend::kLocal ? make_local(request, sockets_folder) : make_nitro_enclave(request);
+Result<std::unique_ptr<Machine>> make_machine(const RunRequest& request, Result<Fd> image,
+                                              const SocketsFolder& folder) {
+  return request.backend == Backend::kLocal ? make_local(request, std::move(image), folder)
+                                            : make_nitro_enclave(request, std::move(image));
 }
 
 }  // namespace nitro::proc

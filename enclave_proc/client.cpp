@@ -1,11 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "enclave_proc/client.h"
 
-#include <dirent.h>
 #include <fmt/format.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <array>
@@ -14,6 +12,8 @@
 
 #include "enclave_proc/enclave_id.h"
 #include "enclave_proc/local/hybrid_socket.h"
+#include "enclave_proc/registry/folder_lock.h"
+#include "enclave_proc/registry/published_socket.h"
 #include "nitro/bytes.h"
 #include "nitro/event_loop.h"
 #include "nitro/json.h"
@@ -22,20 +22,25 @@
 namespace nitro::proc {
 namespace {
 
-Result<std::vector<std::string>> entries_of(const std::string& folder) {
-  const std::unique_ptr<DIR, int (*)(DIR*)> directory(::opendir(folder.c_str()), ::closedir);
-  if (directory == nullptr)
-    return fail_errno(ErrorCode::kReadFromDisk, fmt::format("reading the sockets folder {}", quote(folder)));
-  std::vector<std::string> names;
-  while (const dirent* entry = ::readdir(directory.get())) names.emplace_back(entry->d_name);
-  std::sort(names.begin(), names.end());
-  return names;
+/// Whether a process that fails to be reached in this way is gone.
+bool is_gone(const Error& error) {
+  return error.system_errno() == ECONNREFUSED || error.system_errno() == ENOENT;
 }
 
-/// Whether nobody listens at this socket any more; then it is removed.
-bool remove_if_stale(const std::string& path, const Error& error) {
-  if (error.system_errno() == ECONNREFUSED) ::unlink(path.c_str());
-  return error.system_errno() == ECONNREFUSED || error.system_errno() == ENOENT;
+/// Whether a socket that cannot be connected to is none of this user's business.
+bool is_of_others(const Error& error) {
+  return error.system_errno() == EACCES || error.system_errno() == EPERM || error.system_errno() == EPROTOTYPE;
+}
+
+/// What a killed process leaves beside its socket: the folder of a local enclave, a socket without its name yet, a lock
+/// file.
+void remove_leftovers(const SocketsFolder& folder, const std::string& name) {
+  if (name.ends_with(".vsock") || name.ends_with(fmt::format(".vsock{}", kUnlockedSuffix))) {
+    // A folder that cannot be removed is in nobody's way.
+    [[maybe_unused]] const auto ignored = remove_stale_local_folder(folder.path_of(name));
+  } else if (is_unpublished_name(name)) {
+    remove_if_stale(folder, name);
+  }
 }
 
 /// One process being asked.
@@ -78,7 +83,8 @@ class Exchange {
       if (count < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) return;
       // A process that closes with our bytes unread resets the connection; what it said before counts.
       if (count <= 0) return finish((count == 0 || errno == ECONNRESET) && reader_.at_end());
-      if (!reader_.take(std::span(buffer).first(static_cast<std::size_t>(count)))) return finish(false);
+      answer_.readable = reader_.take(std::span(buffer).first(static_cast<std::size_t>(count)));
+      if (!answer_.readable) return finish(false);
     }
   }
 
@@ -113,40 +119,33 @@ class Exchange {
 
 }  // namespace
 
-Result<std::vector<Connection>> connect_to_all(const std::vector<std::string>& folders) {
+Result<std::vector<Connection>> connect_to_all(const std::vector<SocketsFolder>& folders) {
   std::vector<Connection> connections;
-  for (const std::string& folder : folders) {
-    NITRO_TRY(const auto names, entries_of(folder));
+  for (const SocketsFolder& folder : folders) {
+    NITRO_TRY(const auto names, folder.names());
     for (const std::string& name : names) {
-      const std::string path = folder + "/" + name;
-      if (name.ends_with(".vsock") || name.ends_with(fmt::format(".vsock{}", kUnlockedSuffix))) {
-        // A folder that cannot be removed is in nobody's way.
-        [[maybe_unused]] const auto ignored = remove_stale_local_folder(path);
-      }
+      remove_leftovers(folder, name);
       if (!name.ends_with(".sock")) continue;
-      auto socket = connect_unix(path, Wait::kNo);
-      if (socket || socket.error().system_errno() == EAGAIN) {
+      auto socket = connect_to_published(folder, name);
+      if (!socket && is_gone(socket.error())) {
+        remove_if_stale(folder, name);
+      } else if (socket || !is_of_others(socket.error())) {
         // A queue that is full belongs to a process that is stuck: it is asked in vain, and counted.
-        if (!socket) socket = Fd();
-        connections.push_back({.socket = std::move(*socket), .path = path});
-      } else {
-        // The process is gone and could not remove its socket, or this user may not connect.
-        remove_if_stale(path, socket.error());
+        connections.push_back({.socket = socket ? std::move(*socket) : Fd(), .path = folder.path_of(name)});
       }
     }
+    remove_unused_lock_file(folder);
   }
   return connections;
 }
 
-Result<Connection> connect_to(const std::string& enclave_id, const std::vector<std::string>& folders) {
+Result<Connection> connect_to(const std::string& enclave_id, const std::vector<SocketsFolder>& folders) {
   NITRO_TRY(const std::string name, socket_name(enclave_id));
-  for (const std::string& folder : folders) {
-    std::string path = folder + "/" + name;
-    auto socket = connect_unix(path);
-    if (socket) return Connection{.socket = std::move(*socket), .path = std::move(path)};
-    remove_if_stale(path, socket.error());
-    if (socket.error().system_errno() == EACCES)
-      return fail_within("reaching the enclave process", std::move(socket).error());
+  for (const SocketsFolder& folder : folders) {
+    auto socket = connect_to_published(folder, name);
+    if (socket) return Connection{.socket = std::move(*socket), .path = folder.path_of(name)};
+    if (!is_gone(socket.error())) return fail_within("reaching the enclave process", std::move(socket).error());
+    remove_if_stale(folder, name);
   }
   return fail(ErrorCode::kSocket, fmt::format("no enclave has the ID {}", quote(enclave_id)));
 }
@@ -171,12 +170,18 @@ Result<std::vector<Answer>> ask_all(std::vector<Connection> connections, const s
   return answers;
 }
 
-void leave_out_ended(std::vector<Answer>& answers) {
-  std::erase_if(answers, [](const Answer& answer) {
+void leave_out_ended(std::vector<Answer>& answers, const std::vector<SocketsFolder>& folders) {
+  std::erase_if(answers, [&folders](const Answer& answer) {
     // A process of the reference that is about to end may still say that it will do what it is asked.
     if (answer.status.value_or(0) != 0 || !answer.standard_output.empty()) return false;
-    const auto socket = connect_unix(answer.path, Wait::kNo);
-    return !socket && remove_if_stale(answer.path, socket.error());
+    return std::any_of(folders.begin(), folders.end(), [&answer](const SocketsFolder& folder) {
+      if (!answer.path.starts_with(folder.path_of(""))) return false;
+      const std::string name = answer.path.substr(folder.path_of("").size());
+      const auto socket = connect_to_published(folder, name);
+      if (socket || !is_gone(socket.error())) return false;
+      remove_if_stale(folder, name);
+      return true;
+    });
   });
 }
 
@@ -193,30 +198,38 @@ Result<std::uint64_t> ask_number(Connection connection, Command command) {
   return load_le<std::uint64_t>(bytes);
 }
 
-Result<std::vector<std::string>> enclave_names(const std::vector<std::string>& folders) {
+namespace {
+
+Result<Texts> ask_for_texts(const std::vector<SocketsFolder>& folders, const std::string& request) {
   NITRO_TRY(auto connections, connect_to_all(folders));
-  const std::string request = encode_request(Command::kGetEnclaveName);
   NITRO_TRY(const auto answers, ask_all(std::move(connections), request, true, kAnswerTimeout));
-  std::vector<std::string> names;
+  Texts said;
   for (const Answer& answer : answers) {
+    // Nothing is an answer, too: it is another enclave that has the name.
+    if (answer.readable && answer.standard_output.empty()) continue;
     const auto json = parse_json(answer.standard_output, ErrorCode::kSerde);
-    if (json && json->is_string()) names.push_back(json->get<std::string>());
+    if (answer.readable && json && json->is_string()) {
+      said.texts.push_back(json->get<std::string>());
+    } else {
+      said.unreadable.push_back(answer.path);
+    }
   }
-  return names;
+  return said;
 }
 
-Result<std::string> id_of(const std::string& name, const std::vector<std::string>& folders) {
-  NITRO_TRY(auto connections, connect_to_all(folders));
-  const std::string request = encode_request(Command::kGetIdByName, encode_name(name));
-  NITRO_TRY(const auto answers, ask_all(std::move(connections), request, true, kAnswerTimeout));
-  std::vector<std::string> ids;
-  for (const Answer& answer : answers) {
-    const auto json = parse_json(answer.standard_output, ErrorCode::kSerde);
-    if (json && json->is_string()) ids.push_back(json->get<std::string>());
-  }
-  if (ids.size() == 1) return ids.front();
-  const std::string_view how_many = ids.empty() ? "no enclave has" : "more than one enclave has";
-  return fail(ErrorCode::kEnclaveNaming, fmt::format("{} the name {}", how_many, quote(name)));
+}  // namespace
+
+Result<Texts> enclave_names(const std::vector<SocketsFolder>& folders) {
+  return ask_for_texts(folders, encode_request(Command::kGetEnclaveName));
+}
+
+Result<std::string> id_of(const std::string& name, const std::vector<SocketsFolder>& folders) {
+  NITRO_TRY(const Texts ids, ask_for_texts(folders, encode_request(Command::kGetIdByName, encode_name(name))));
+  if (ids.texts.size() == 1) return ids.texts.front();
+  std::string message =
+      fmt::format("{} the name {}", ids.texts.empty() ? "no enclave has" : "more than one enclave has", quote(name));
+  for (const std::string& path : ids.unreadable) message += fmt::format("; what {} says cannot be read", quote(path));
+  return fail(ErrorCode::kEnclaveNaming, std::move(message));
 }
 
 }  // namespace nitro::proc

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "enclave_proc/answer_reader.h"
+#include "enclave_proc/registry/sockets_folder.h"
 #include "nitro/fd.h"
 
 /// The command line's end of the socket of enclave processes. Any number of processes is asked at the same time, and
@@ -25,11 +26,12 @@ inline constexpr std::chrono::milliseconds kAnswerTimeout(3000);
 inline constexpr std::chrono::milliseconds kTerminateTimeout(120000);
 
 /// Connects to every enclave process that has a socket in `folders`. Sockets behind which nobody listens any more are
-/// removed, and so are the folders that local enclaves left behind; sockets that this user may not connect to are
-/// passed over. Sorted by path. Errors: kReadFromDisk when a folder cannot be read.
-Result<std::vector<Connection>> connect_to_all(const std::vector<std::string>& folders);
+/// removed, and so is what else killed processes left behind; sockets that this user may not connect to, and those of
+/// users who have no enclaves in the folder, are passed over. Sorted by path. Errors: kReadFromDisk when a folder
+/// cannot be read.
+Result<std::vector<Connection>> connect_to_all(const std::vector<SocketsFolder>& folders);
 /// Connects to the process of the enclave with this ID. Errors: kSocket when there is none.
-Result<Connection> connect_to(const std::string& enclave_id, const std::vector<std::string>& folders);
+Result<Connection> connect_to(const std::string& enclave_id, const std::vector<SocketsFolder>& folders);
 
 /// Sends `request` (encoded messages, one after the other) to all connections and collects the replies until each
 /// process closes its end. `expects_confirmation`: the replies start with kConfirmation. Answers come in the order of
@@ -39,14 +41,19 @@ Result<std::vector<Answer>> ask_all(std::vector<Connection> connections, const s
 
 /// Leaves out the answers of processes that ended while they were asked, and so did not answer: killed, or done with
 /// their enclaves. Their sockets are removed, as connect_to_all() does it.
-void leave_out_ended(std::vector<Answer>& answers);
+void leave_out_ended(std::vector<Answer>& answers, const std::vector<SocketsFolder>& folders);
 
 /// Sends `command` and returns the bare number that comes back. Errors: kSocket.
 Result<std::uint64_t> ask_number(Connection connection, Command command);
 
+/// What enclaves have said to a question whose answer is one JSON string.
+struct Texts {
+  std::vector<std::string> texts;
+  std::vector<std::string> unreadable;  ///< the sockets of those who have said something else
+};
 /// The names of all enclaves that answer.
-Result<std::vector<std::string>> enclave_names(const std::vector<std::string>& folders);
+Result<Texts> enclave_names(const std::vector<SocketsFolder>& folders);
 /// The ID of the one enclave with this name. Errors: kEnclaveNaming when there is none, or more than one.
-Result<std::string> id_of(const std::string& name, const std::vector<std::string>& folders);
+Result<std::string> id_of(const std::string& name, const std::vector<SocketsFolder>& folders);
 
 }  // namespace nitro::proc

@@ -10,13 +10,13 @@
 #include <cerrno>
 
 #include "nitro/bytes.h"
+#include "nitro/unix_socket.h"
 
 namespace nitro::proc {
 namespace {
 
 using Clock = std::chrono::steady_clock;
 
-constexpr unsigned kSocketMode = 0766;
 
 bool is_owner(int socket) {
   const auto peer = peer_credentials(socket);
@@ -89,12 +89,18 @@ ControlServer::ControlServer(EventLoop& loop, ControlHandlers handlers)
 
 ControlServer::~ControlServer() = default;
 
-Result<std::unique_ptr<ControlServer>> ControlServer::start(EventLoop& loop, const std::string& path,
+Result<std::unique_ptr<ControlServer>> ControlServer::start(EventLoop& loop, PublishedSocket socket,
                                                             ControlHandlers handlers) {
   std::unique_ptr<ControlServer> server(new ControlServer(loop, std::move(handlers)));
+  server->listener_ = std::move(socket);
   NITRO_CHECK(
-      server->gate_.open(path, kSocketMode, [self = server.get()](Fd socket) { self->add(std::move(socket)); }));
+      server->gate_.watch(server->listener_.fd(), [self = server.get()](Fd client) { self->add(std::move(client)); }));
   return server;
+}
+
+void ControlServer::stop_listening() {
+  gate_.close();
+  listener_.withdraw();
 }
 
 void ControlServer::add(Fd socket) {

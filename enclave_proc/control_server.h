@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "enclave_proc/control_visit.h"
+#include "enclave_proc/registry/published_socket.h"
 #include "nitro/accept_gate.h"
 #include "nitro/event_loop.h"
 
@@ -20,14 +21,16 @@ class ControlServer {
   static constexpr std::size_t kMaxClients = 256;
   static constexpr std::chrono::seconds kVisitLimit{10};
 
-  /// Starts to listen at `path` (mode 0766: who may do what is decided per command). The loop must outlive the server.
-  /// Errors: kSocket, kEpoll.
-  static Result<std::unique_ptr<ControlServer>> start(EventLoop& loop, const std::string& path,
+  /// Of the socket: everybody may connect, who may do what is decided per command.
+  static constexpr unsigned kSocketMode = 0766;
+
+  /// Serves those who connect to `socket`. The loop must outlive the server. Errors: kEpoll.
+  static Result<std::unique_ptr<ControlServer>> start(EventLoop& loop, PublishedSocket socket,
                                                       ControlHandlers handlers);
   ~ControlServer();
 
   /// Accepts no more clients and removes the socket's name; clients that are being served stay.
-  void stop_listening() { gate_.close(); }
+  void stop_listening();
 
  private:
   class Client;
@@ -38,6 +41,7 @@ class ControlServer {
 
   EventLoop& loop_;
   ControlHandlers handlers_;
+  PublishedSocket listener_;
   AcceptGate gate_;
   EventLoop::Watch sweep_timer_;
   std::vector<std::unique_ptr<Client>> clients_;  // oldest first

@@ -2,7 +2,6 @@
 #include "enclave_proc/local_enclave.h"
 
 #include <fmt/format.h>
-#include <sys/resource.h>
 #include <sys/sysinfo.h>
 #include <unistd.h>
 
@@ -10,10 +9,10 @@
 #include <random>
 #include <set>
 
-#include "enclave_proc/claim.h"
 #include "enclave_proc/enclave_id.h"
 #include "enclave_proc/local/local_machine.h"
 #include "enclave_proc/local/qemu_user.h"
+#include "enclave_proc/registry/folder_lock.h"
 
 namespace nitro::proc {
 namespace {
@@ -58,14 +57,6 @@ Result<void> check_memory(MemorySize memory) {
   return {};
 }
 
-/// Each vsock connection takes two descriptors, and the usual soft limit of 1024 is meant for select(2).
-void raise_descriptor_limit() {
-  rlimit limit{};
-  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
-  limit.rlim_cur = limit.rlim_max;
-  ::setrlimit(RLIMIT_NOFILE, &limit);
-}
-
 /// A number with 16 hexadecimal digits, as the driver gives them.
 std::uint64_t random_slot() {
   std::random_device random;
@@ -74,18 +65,13 @@ std::uint64_t random_slot() {
 
 class LocalEnclave final : public Machine {
  public:
-  LocalEnclave(const RunRequest& request, eif::Reader image, std::string sockets_folder,
-               std::vector<std::uint32_t> cpu_ids)
-      : request_(request),
-        image_(std::move(image)),
-        sockets_folder_(std::move(sockets_folder)),
-        cpu_ids_(std::move(cpu_ids)) {}
+  LocalEnclave(const RunRequest& request, eif::Reader image, SocketsFolder folder, std::vector<std::uint32_t> cpu_ids)
+      : request_(request), image_(std::move(image)), folder_(std::move(folder)), cpu_ids_(std::move(cpu_ids)) {}
 
   Result<EnclaveResources> start(EventLoop& loop, MachineEvents events) override {
     EnclaveResources resources{
         .slot_uid = random_slot(), .enclave_cid = 0, .cpu_ids = cpu_ids_, .memory = request_.memory};
     NITRO_TRY(resources.enclave_cid, take_cid());
-    raise_descriptor_limit();
     const std::string id = enclave_id(resources.slot_uid);
     LocalMachineSettings settings;
     NITRO_TRY(settings.image, boot_sections());
@@ -94,7 +80,7 @@ class LocalEnclave final : public Machine {
     settings.cid = resources.enclave_cid;
     settings.name = request_.enclave_name;
     settings.enclave_id = id;
-    settings.folder = sockets_folder_ + "/" + local_folder_name(id);
+    settings.folder = folder_.path_of(local_folder_name(id));
     settings.debug_mode = request_.debug_mode;
     NITRO_TRY(settings.qemu,
               probe_qemu([&resources](bool kvm) { return qemu_user(resources.slot_uid, kvm ? "/dev/kvm" : nullptr); }));
@@ -119,7 +105,7 @@ class LocalEnclave final : public Machine {
 
   Result<void> stop() override {
     machine_.reset();
-    cid_claim_.reset();
+    cid_.give_back();
     return {};
   }
 
@@ -128,17 +114,15 @@ class LocalEnclave final : public Machine {
 
  private:
   Result<std::uint64_t> take_cid() {
-    if (request_.enclave_cid) {
-      NITRO_TRY(cid_claim_, claim("cid", std::to_string(*request_.enclave_cid)));
-      if (cid_claim_) return *request_.enclave_cid;
-      return fail(ErrorCode::kIoctlEnclaveStart, fmt::format("another enclave has the CID {}", *request_.enclave_cid));
+    const std::uint64_t first = request_.enclave_cid.value_or(kFirstEnclaveCid);
+    const std::uint64_t last = request_.enclave_cid.value_or(kLastAutomaticCid);
+    for (std::uint64_t cid = first; cid <= last; ++cid) {
+      NITRO_TRY(cid_, hold_cid(folder_, static_cast<std::uint32_t>(cid)));
+      if (cid_) return cid;
     }
-    for (std::uint64_t cid = kFirstEnclaveCid; cid <= kLastAutomaticCid; ++cid) {
-      NITRO_TRY(cid_claim_, claim("cid", std::to_string(cid)));
-      if (cid_claim_) return cid;
-    }
-    return fail(ErrorCode::kIoctlEnclaveStart,
-                fmt::format("all CIDs from {} to {} are taken", kFirstEnclaveCid, kLastAutomaticCid));
+    return fail(ErrorCode::kIoctlEnclaveStart, request_.enclave_cid
+                                                   ? fmt::format("another enclave has the CID {}", first)
+                                                   : fmt::format("all CIDs from {} to {} are taken", first, last));
   }
 
   Result<BootSections> boot_sections() {
@@ -157,20 +141,20 @@ class LocalEnclave final : public Machine {
 
   RunRequest request_;
   eif::Reader image_;
-  std::string sockets_folder_;
+  SocketsFolder folder_;
   std::vector<std::uint32_t> cpu_ids_;
-  Fd cid_claim_;
+  FolderLock cid_;
   std::unique_ptr<LocalMachine> machine_;
 };
 
 }  // namespace
 
 Result<std::unique_ptr<Machine>> make_local_enclave(const RunRequest& request, eif::Reader image,
-                                                    const std::string& sockets_folder) {
+                                                    const SocketsFolder& folder) {
   NITRO_TRY(auto cpu_ids, choose_cpus(request));
   NITRO_CHECK(check_memory(request.memory));
   return std::unique_ptr<Machine>(
-      std::make_unique<LocalEnclave>(request, std::move(image), sockets_folder, std::move(cpu_ids)));
+      std::make_unique<LocalEnclave>(request, std::move(image), folder, std::move(cpu_ids)));
 }
 
 }  // namespace nitro::proc

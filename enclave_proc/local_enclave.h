@@ -2,9 +2,9 @@
 #pragma once
 
 #include <memory>
-#include <string>
 
 #include "enclave_proc/machine.h"
+#include "enclave_proc/registry/sockets_folder.h"
 #include "nitro/eif/reader.h"
 
 namespace nitro::proc {
@@ -13,6 +13,6 @@ namespace nitro::proc {
 /// kNoSuchCpuInPool, kInsufficientCpus, kInsufficientMemoryAvailable when this machine does not have what `request`
 /// asks for.
 Result<std::unique_ptr<Machine>> make_local_enclave(const RunRequest& request, eif::Reader image,
-                                                    const std::string& sockets_folder);
+                                                    const SocketsFolder& folder);
 
 }  // namespace nitro::proc

@@ -7,6 +7,7 @@
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/inotify.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -19,20 +20,24 @@
 #include <exception>
 #include <memory>
 #include <optional>
+#include <span>
 #include <thread>
+#include <utility>
+#include <vector>
 
 #include "enclave_proc/backend.h"
 #include "enclave_proc/control_server.h"
 #include "enclave_proc/description.h"
 #include "enclave_proc/enclave_id.h"
 #include "enclave_proc/protocol.h"
+#include "enclave_proc/registry/published_socket.h"
 #include "enclave_proc/sandbox/sandbox.h"
 #include "nitro/bytes.h"
-#include "nitro/directories.h"
 #include "nitro/eif/metadata.h"
 #include "nitro/error_report.h"
 #include "nitro/log.h"
 #include "nitro/privileges.h"
+#include "nitro/program_start.h"
 #include "nitro/unix_socket.h"
 
 namespace nitro::proc {
@@ -78,13 +83,24 @@ class ImageDescriber {
   std::jthread thread_;
 };
 
+/// What the command line hands to the process.
+struct ProcessStart {
+  RunRequest request;
+  Result<Fd> image;  ///< or why it could not be opened, which the process tells
+  SocketsFolder folder;
+  FolderLock name;
+  Fd command_line;
+};
+
 /// The process behind one enclave, from its start to its end. One event loop, and a thread that measures the image.
 class EnclaveProcess {
  public:
-  EnclaveProcess(RunRequest request, Fd command_line, Fd name_claim, Log log, std::string logs_folder)
-      : request_(std::move(request)),
-        command_line_(std::move(command_line)),
-        name_claim_(std::move(name_claim)),
+  EnclaveProcess(ProcessStart start, Log log, std::string logs_folder)
+      : request_(std::move(start.request)),
+        image_file_(std::move(start.image)),
+        folder_(std::move(start.folder)),
+        name_(std::move(start.name)),
+        command_line_(std::move(start.command_line)),
         log_(std::move(log)),
         logs_folder_(std::move(logs_folder)) {}
 
@@ -108,13 +124,9 @@ class EnclaveProcess {
       }
       loop_->stop();
     }));
-    NITRO_TRY(command_line_watch_, loop_->watch_fd(command_line_.get(), EPOLLRDHUP, [this](std::uint32_t) {
-      SPDLOG_LOGGER_WARN(&*log_, "the command that asked for the enclave is gone: nothing is started");
-      abandoned_ = true;
-      loop_->stop();
-    }));
-    NITRO_TRY(folder_, sockets_folder_for_new_enclave());
-    NITRO_TRY(machine_, make_machine(request_, folder_));
+    NITRO_TRY(command_line_watch_,
+              loop_->watch_fd(command_line_.get(), EPOLLIN | EPOLLRDHUP, [this](std::uint32_t) { on_command_line(); }));
+    NITRO_TRY(machine_, make_machine(request_, std::move(image_file_), folder_));
     NITRO_TRY(describer_, ImageDescriber::start(machine_->image_fd(), request_.eif_path));
     tell(StdErrMessage{"Start allocating memory...\n"});
     MachineEvents events{.on_heartbeat = [this] { on_heartbeat(); },
@@ -139,7 +151,7 @@ class EnclaveProcess {
       end_boot(fmt::format("the enclave did not tell within {} s that it has booted", timeout.count() / 1000));
     });
     // Before any event of the running enclave is looked at.
-    enter_sandbox({.folders = {folder_, logs_folder_}, .engine = machine_->engine()},
+    enter_sandbox({.folders = {folder_.path(), logs_folder_}, .engine = machine_->engine()},
                   [this](const std::string& missing) { SPDLOG_LOGGER_WARN(&*log_, "{}", missing); });
     return {};
   }
@@ -179,17 +191,33 @@ class EnclaveProcess {
   /// Once the enclave has booted and its image is known to be whole.
   void become_running() {
     if (!booted_ || !image_) return;
-    auto server = ControlServer::start(*loop_, folder_ + "/" + socket_name(enclave_.id).value(), handlers());
+    auto socket = PublishedSocket::publish(folder_, socket_name(enclave_.id).value(), ControlServer::kSocketMode);
+    if (!socket) return fail_start(std::move(socket).error());
+    auto server = ControlServer::start(*loop_, std::move(*socket), handlers());
     if (!server) return fail_start(std::move(server).error());
     server_ = std::move(*server);
     auto watched = watch_socket_file();
     if (!watched) return fail_start(std::move(watched).error());
+    // From now on whoever wants the name is told by the server that it is taken. The reference's terminate-enclave
+    // --all fails for whatever it finds in the folder that is no socket, so the lock file does not stay.
+    name_.give_back();
     state_ = EnclaveState::kRunning;
     tell(StdOutMessage{eif::json_text(run_info(enclave_)) + "\n"});
     tell(StatusReply{0});
-    command_line_watch_.cancel();
-    command_line_.reset();
     if (abandoned_) loop_->stop();
+  }
+
+  /// The command line sends one byte when it has told that the enclave runs; it then leaves the enclave to this
+  /// process. Whatever else it does before, it is gone, and nobody knows of the enclave.
+  void on_command_line() {
+    std::byte left_running{};
+    const ssize_t count = ::recv(command_line_.get(), &left_running, 1, MSG_DONTWAIT);
+    if (count < 0 && (errno == EAGAIN || errno == EINTR)) return;
+    command_line_watch_.cancel();
+    if (count == 1 && state_ != EnclaveState::kEmpty) return command_line_.reset();
+    SPDLOG_LOGGER_WARN(&*log_, "the command that asked for the enclave is gone: the start is undone");
+    abandoned_ = true;
+    loop_->stop();
   }
 
   ControlHandlers handlers() {
@@ -212,8 +240,6 @@ class EnclaveProcess {
     server_->stop_listening();
     farewell_timer_ = loop_->watch_timer(kFarewellLimit, [this] { loop_->stop(); });
     std::vector<Reply> replies = {StatusReply{0}};
-    // Whoever reads the replies may start the next enclave at once, with the same name.
-    name_claim_.reset();
     if (auto stopped = machine_->stop(); !stopped) {
       const std::string text = report(stopped.error(), "Terminate Enclave", logs_folder_);
       replies.emplace_back(StdErrMessage{fmt::format("Ending enclave {} failed.\n{}", enclave_.id, text)});
@@ -239,7 +265,7 @@ class EnclaveProcess {
 
   /// A process whose socket was removed can be reached by nobody: it must not keep memory and CPUs.
   Result<void> watch_socket_file() {
-    const std::string path = folder_ + "/" + socket_name(enclave_.id).value();
+    const std::string path = folder_.path_of(socket_name(enclave_.id).value());
     socket_file_inotify_ = Fd(::inotify_init1(IN_CLOEXEC | IN_NONBLOCK));
     // A name that is removed changes the link count of the file, which is an attribute; the file itself lives while it
     // is bound.
@@ -275,6 +301,7 @@ class EnclaveProcess {
       if (auto stopped = machine_->stop(); !stopped) SPDLOG_LOGGER_ERROR(&*log_, "{}", stopped.error().message());
     }
     server_.reset();
+    name_.give_back();
     int status = 0;
     if (error_) {
       SPDLOG_LOGGER_ERROR(&*log_, "[ {} ] {}", tag(error_->code()), error_->message());
@@ -288,11 +315,12 @@ class EnclaveProcess {
   }
 
   RunRequest request_;
+  Result<Fd> image_file_;  // until the machine has it
+  SocketsFolder folder_;
+  FolderLock name_;
   Fd command_line_;
-  Fd name_claim_;
   Log log_;
   std::string logs_folder_;
-  std::string folder_;
   std::unique_ptr<EventLoop> loop_;
   EventLoop::Watch signal_watch_;
   EventLoop::Watch command_line_watch_;
@@ -312,68 +340,105 @@ class EnclaveProcess {
   bool abandoned_ = false;
 };
 
-/// Moves `fd` to `target` and closes everything else from 3 on, so that the daemon holds no pipe of the shell that
-/// others wait on.
-bool keep_only(int& first, int& second) {
-  const int a = ::fcntl(first, F_DUPFD_CLOEXEC, 64);
-  const int b = second >= 0 ? ::fcntl(second, F_DUPFD_CLOEXEC, 64) : -1;
-  if (a < 0 || (second >= 0 && b < 0)) return false;
-  const auto last = static_cast<unsigned>(std::max(a, b));
-  const auto lower = static_cast<unsigned>(b >= 0 ? std::min(a, b) : a);
-  ::close_range(3, lower - 1, 0);
-  if (last > lower + 1) ::close_range(lower + 1, last - 1, 0);
-  ::close_range(last + 1, ~0U, 0);
-  first = a;
-  second = b;
-  return true;
+/// Closes everything from 3 on that is not in `kept`, so that the daemon holds no pipe of the shell that others wait
+/// on.
+void keep_only(std::vector<unsigned> kept) {
+  std::sort(kept.begin(), kept.end());
+  unsigned first = STDERR_FILENO + 1;
+  for (const unsigned fd : kept) {
+    if (fd > first) ::close_range(first, fd - 1, 0);
+    first = fd + 1;
+  }
+  ::close_range(first, ~0U, 0);
 }
 
 /// In the daemon. Standard descriptors go to /dev/null; the working folder stays, as paths are relative to it.
-[[noreturn]] void become_enclave_process(const RunRequest& request, int command_line, int name_claim,
-                                         const std::string& logs_folder) {
+[[noreturn]] void become_enclave_process(ProcessStart start, const std::string& logs_folder) {
+  std::vector<unsigned> kept;
+  for (const int fd :
+       {start.command_line.get(), start.folder.fd(), start.name.fd(), start.image ? start.image->get() : -1})
+    if (fd >= 0) kept.push_back(static_cast<unsigned>(fd));
+  keep_only(std::move(kept));
+  raise_descriptor_limit();
+  const int null = ::open("/dev/null", O_RDWR | O_CLOEXEC);
+  for (int fd = 0; fd < 3; ++fd) ::dup2(null, fd);
+  auto log = Log::open(logs_folder);
+  Log usable = log ? std::move(*log) : Log::none();
+  usable.set_id(fmt::format("enc-xxxxxxx:{}", ::getpid()));
   int status = exit_status(ErrorCode::kDaemonizeProcess);
-  if (keep_only(command_line, name_claim)) {
-    const int null = ::open("/dev/null", O_RDWR | O_CLOEXEC);
-    for (int fd = 0; fd < 3; ++fd) ::dup2(null, fd);
-    auto log = Log::open(logs_folder);
-    Log usable = log ? std::move(*log) : Log::none();
-    usable.set_id(fmt::format("enc-xxxxxxx:{}", ::getpid()));
-    try {
-      // Never destroyed: run() has given everything back, and the thread that measures may be busy with a large image.
-      auto* process = new EnclaveProcess(request, Fd(command_line), Fd(name_claim), std::move(usable), logs_folder);
-      status = process->run();
-    } catch (const std::exception& exception) {
-      // The one place for exceptions of this process: a bug, or no memory. Destructors have run; the enclave is gone.
-      auto last_log = Log::open(logs_folder);
-      if (last_log) SPDLOG_LOGGER_CRITICAL(&**last_log, "the enclave process failed: {}", exception.what());
-    }
+  try {
+    // Never destroyed: run() has given everything back, and the thread that measures may be busy with a large image.
+    auto* process = new EnclaveProcess(std::move(start), std::move(usable), logs_folder);
+    status = process->run();
+  } catch (const std::exception& exception) {
+    // The one place for exceptions of this process: a bug, or no memory. Destructors have run; the enclave is gone.
+    auto last_log = Log::open(logs_folder);
+    if (last_log) SPDLOG_LOGGER_CRITICAL(&**last_log, "the enclave process failed: {}", exception.what());
   }
   // Not exit(): the static objects belong to the command line that this process was copied from.
   ::_exit(status);
 }
 
+/// In the process between the command line and the daemon: makes the daemon and tells its number.
+[[noreturn]] void detach(ProcessStart start, int number, const std::string& logs_folder) {
+  // A session of its own: no terminal's keys and hang-ups. A second fork, so that the daemon does not lead it and can
+  // never get a controlling terminal again.
+  ::setsid();
+  const pid_t daemon = ::fork();
+  if (daemon == 0) become_enclave_process(std::move(start), logs_folder);
+  const bool told = daemon > 0 && write_all(number, std::as_bytes(std::span(&daemon, 1)));
+  ::_exit(told ? 0 : exit_status(ErrorCode::kDaemonizeProcess));
+}
+
+std::optional<ExitStatus> wait_for(pid_t process) {
+  int status = 0;
+  while (::waitpid(process, &status, 0) < 0) {
+    if (errno != EINTR) return std::nullopt;
+  }
+  return ExitStatus::from_wait(status);
+}
+
 }  // namespace
 
-Result<StartedProcess> start_enclave_process(const RunRequest& request, Fd name_claim, const std::string& logs_folder) {
+void StartedProcess::leave_running() {
+  const std::byte left_running{1};
+  // The enclave may have ended by itself meanwhile. It has been started all the same.
+  [[maybe_unused]] const auto ignored = write_all(socket_.get(), std::span(&left_running, 1));
+  socket_.reset();
+}
+
+std::optional<ExitStatus> StartedProcess::end() {
+  socket_.reset();
+  // Once it has been waited for, the number may be that of another process.
+  if (process_ > 0) end_ = wait_for(std::exchange(process_, 0));
+  return end_;
+}
+
+Result<StartedProcess> start_enclave_process(const RunRequest& request, const SocketsFolder& folder, FolderLock name,
+                                             const std::string& logs_folder) {
   NITRO_TRY(auto sockets, make_socket_pair());
+  NITRO_TRY(auto number, make_pipe());
+  ProcessStart start{.request = request,
+                     .image = open_regular_file(request.eif_path),
+                     .folder = folder,
+                     .name = std::move(name),
+                     .command_line = std::move(sockets.second)};
+  // Without it the process is init's child, and how it ends stays unknown; nothing else depends on it.
+  ::prctl(PR_SET_CHILD_SUBREAPER, 1);
   // fork is safe here: the command line has one thread (the header says so), so no lock can be held by another.
   const pid_t middle = ::fork();
   if (middle < 0) return fail_errno(ErrorCode::kProcessSpawn, "starting the enclave process");
-  if (middle == 0) {
-    // A session of its own: no terminal's keys and hang-ups. A second fork, so that the daemon has no parent to wait
-    // for it and can never get a controlling terminal again.
-    ::setsid();
-    const pid_t daemon = ::fork();
-    if (daemon == 0) become_enclave_process(request, sockets.second.release(), name_claim.release(), logs_folder);
-    ::_exit(daemon < 0 ? exit_status(ErrorCode::kDaemonizeProcess) : 0);
+  if (middle == 0) detach(std::move(start), number.second.get(), logs_folder);
+  number.second.reset();
+  const auto status = wait_for(middle);
+  pid_t daemon = 0;
+  const auto told = read_exact(number.first.get(), std::as_writable_bytes(std::span(&daemon, 1)));
+  if (!status || !status->success() || !told) {
+    const std::string how = status ? fmt::format(": the process that does so {}", status->to_string()) : "";
+    return fail(ErrorCode::kDaemonizeProcess, fmt::format("the enclave process could not be detached{}", how));
   }
-  int status = 0;
-  while (::waitpid(middle, &status, 0) < 0 && errno == EINTR) {
-  }
-  if (!WIFEXITED(status) || WEXITSTATUS(status) != 0) {
-    return fail(ErrorCode::kDaemonizeProcess, "the enclave process could not be detached");
-  }
-  return StartedProcess{.socket = std::move(sockets.first)};
+  start.name.leave_to_other_process();
+  return StartedProcess(std::move(sockets.first), daemon);
 }
 
 }  // namespace nitro::proc

@@ -34,8 +34,19 @@ Result<Fd> Heartbeat::listen() {
   return listener;
 }
 
-Result<std::unique_ptr<Heartbeat>> Heartbeat::wait(EventLoop& loop, Fd listener, Events events) {
-  std::unique_ptr<Heartbeat> heartbeat(new Heartbeat(loop, std::move(listener), std::move(events)));
+Heartbeat::IsEnclave Heartbeat::from_cid(std::uint64_t cid) {
+  return [cid](int connection) {
+    sockaddr_vm peer{};
+    socklen_t size = sizeof peer;
+    // getpeername(2) takes every kind of address through one pointer type, as bind(2) does.
+    return ::getpeername(connection, reinterpret_cast<sockaddr*>(&peer), &size) == 0 && peer.svm_family == AF_VSOCK &&
+           peer.svm_cid == cid;
+  };
+}
+
+Result<std::unique_ptr<Heartbeat>> Heartbeat::wait(EventLoop& loop, Fd listener, IsEnclave is_enclave, Events events) {
+  std::unique_ptr<Heartbeat> heartbeat(
+      new Heartbeat(loop, std::move(listener), std::move(is_enclave), std::move(events)));
   NITRO_TRY(heartbeat->listener_watch_,
             loop.watch_fd(heartbeat->listener_.get(), EPOLLIN,
                           [self = heartbeat.get()](std::uint32_t) { self->on_connection(); }));
@@ -43,12 +54,14 @@ Result<std::unique_ptr<Heartbeat>> Heartbeat::wait(EventLoop& loop, Fd listener,
 }
 
 void Heartbeat::on_connection() {
+  // One a round: the listener stays readable while more wait.
   connection_ = Fd(::accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
   if (!connection_) {
     // Who wanted to connect may have gone again; the listener goes on (accept(2)).
     if (errno == EAGAIN || errno == EINTR || errno == ECONNABORTED) return;
     return finish(fmt::format("its connection could not be accepted: {}", std::generic_category().message(errno)));
   }
+  if (!is_enclave_(connection_.get())) return connection_.reset();
   listener_watch_.cancel();
   listener_.reset();
   auto watch = loop_.watch_fd(connection_.get(), EPOLLIN, [this](std::uint32_t) { on_data(); });

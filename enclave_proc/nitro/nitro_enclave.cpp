@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "enclave_proc/nitro/nitro_enclave.h"
 
-#include <fcntl.h>
 #include <sys/epoll.h>
 
 #include <optional>
@@ -61,7 +60,7 @@ class NitroEnclave final : public Machine {
     NITRO_TRY(end_watch_, loop.watch_fd(slot_.fd(), 0, [this](std::uint32_t) {
       ended("the hypervisor reports that it has stopped");
     }));
-    NITRO_TRY(heartbeat_, Heartbeat::wait(loop, std::move(listener),
+    NITRO_TRY(heartbeat_, Heartbeat::wait(loop, std::move(listener), Heartbeat::from_cid(resources.enclave_cid),
                                           {.on_beat = [this] { events_.on_heartbeat(); },
                                            .on_failure = [this](const std::string& reason) { ended(reason); }}));
     return resources;
@@ -153,8 +152,9 @@ class NitroEnclave final : public Machine {
 
 }  // namespace
 
-Result<std::unique_ptr<Machine>> make_nitro_enclave(const RunRequest& request, const KernelFiles& files) {
-  NITRO_TRY(Fd file, open_file(request.eif_path, O_RDONLY));
+Result<std::unique_ptr<Machine>> make_nitro_enclave(const RunRequest& request, Result<Fd> image_file,
+                                                    const KernelFiles& files) {
+  NITRO_TRY(Fd file, std::move(image_file));
   NITRO_TRY(const CpuPool pool, CpuPool::read(files));
   NITRO_CHECK(pool.check(request));
   NITRO_TRY(const std::uint64_t eif_bytes, file_size(file.get()));

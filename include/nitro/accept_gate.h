@@ -30,9 +30,12 @@ class AcceptGate {
   AcceptGate& operator=(const AcceptGate&) = delete;
   ~AcceptGate() = default;
 
+  /// Takes connections from `listener`, which is borrowed until close(). Errors: kEpoll.
+  Result<void> watch(int listener, OnConnection on_connection);
   /// Listens at `path`, as listen_unix does. Errors: kSocket, kFilePermissions, kEpoll.
   Result<void> open(const std::string& path, unsigned mode, OnConnection on_connection);
-  /// Listens no more and removes the socket's name. Clients in the backlog read the end of the stream.
+  /// Takes no more connections. What open() made listens no more and loses its name; clients in its backlog read the
+  /// end of the stream.
   void close();
 
   /// Leaves clients in the backlog until resume().
@@ -46,7 +49,8 @@ class AcceptGate {
 
   EventLoop& loop_;
   OnConnection on_connection_;
-  UnixListener listener_;
+  UnixListener own_;   // of open()
+  int listener_ = -1;  // borrowed; -1: closed
   EventLoop::Watch watch_;
   EventLoop::Watch pause_;
   bool held_ = false;

@@ -1,24 +1,27 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <optional>
 #include <string>
-#include <vector>
 
 #include "nitro/result.h"
 
 namespace nitro {
 
-/// Where files of this tool live, from the environment of the process. Nothing is created unless a comment says so.
-///
-/// Sockets: NITRO_CLI_SOCKETS_PATH alone when set; else /run/nitro_enclaves, and for users who may not write there
-/// $XDG_RUNTIME_DIR/nitro_enclaves (without XDG_RUNTIME_DIR: /tmp/nitro_enclaves-UID).
-inline constexpr const char* kSystemSocketsFolder = "/run/nitro_enclaves";
+/// Where files of this tool live, from the environment of the process; the sockets have a registry of their own
+/// (enclave_proc/registry). Nothing is created unless a comment says so.
 
-/// The folder in which a new enclave's socket is made; created (0775 for the system folder, 0700 for a user's) when
-/// missing. A user's folder that another user owns is refused. Errors: kFileOperation.
-Result<std::string> sockets_folder_for_new_enclave();
-/// Every folder that may hold sockets of enclaves, those that exist only, in the order of search.
-std::vector<std::string> sockets_folders();
+/// The value of a variable of the environment that is set and not empty.
+std::optional<std::string> environment(const char* name);
+
+/// Makes the last component of `path` when there is nothing; its mode is not subject to the umask. Errors:
+/// kFileOperation, kFilePermissions.
+Result<void> make_folder(const std::string& path, unsigned mode);
+/// The same for a folder of the whole machine, which belongs to root and the group `ne`, whose members may run
+/// enclaves. Packages make such folders with their group; where there is none, the folder is root's alone. To be called
+/// as root.
+Result<void> make_system_folder(const std::string& path, unsigned mode);
+
 /// NITRO_CLI_LOGS_PATH; else /var/log/nitro_enclaves when writable (created by root); else
 /// $XDG_STATE_HOME/nitro_enclaves
 /// (~/.local/state/nitro_enclaves), created. Errors: kFileOperation.

@@ -14,18 +14,25 @@ constexpr int kAcceptsPerRound = 16;
 
 }  // namespace
 
+Result<void> AcceptGate::watch(int listener, OnConnection on_connection) {
+  NITRO_TRY(watch_, loop_.watch_fd(listener, EPOLLIN, [this](std::uint32_t) { accept_some(); }));
+  listener_ = listener;
+  on_connection_ = std::move(on_connection);
+  return {};
+}
+
 Result<void> AcceptGate::open(const std::string& path, unsigned mode, OnConnection on_connection) {
   NITRO_TRY(UnixListener listener, listen_unix(path, mode));
-  NITRO_TRY(watch_, loop_.watch_fd(listener.fd.get(), EPOLLIN, [this](std::uint32_t) { accept_some(); }));
-  listener_ = std::move(listener);
-  on_connection_ = std::move(on_connection);
+  NITRO_CHECK(watch(listener.fd.get(), std::move(on_connection)));
+  own_ = std::move(listener);
   return {};
 }
 
 void AcceptGate::close() {
   watch_.cancel();
   pause_.cancel();
-  listener_ = UnixListener();
+  listener_ = -1;
+  own_ = UnixListener();
 }
 
 void AcceptGate::hold() {
@@ -39,8 +46,8 @@ void AcceptGate::resume() {
 }
 
 void AcceptGate::accept_some() {
-  for (int count = 0; count < kAcceptsPerRound && listener_.fd && !held_; ++count) {
-    auto socket = accept_unix(listener_.fd.get());
+  for (int count = 0; count < kAcceptsPerRound && listener_ >= 0 && !held_; ++count) {
+    auto socket = accept_unix(listener_);
     if (!socket) return pause();
     if (!socket->valid()) return;
     on_connection_(std::move(*socket));

@@ -18,9 +18,9 @@
 #include "enclave_proc/description.h"
 #include "enclave_proc/enclave_id.h"
 #include "nitro/bytes.h"
-#include "nitro/directories.h"
 #include "nitro/unix_socket.h"
 #include "src/cli/command.h"
+#include "src/cli/enclave_output.h"
 
 namespace nitro::cli {
 namespace {
@@ -58,40 +58,14 @@ Result<Fd> connect_to_local_console(const std::string& path) {
 }
 
 /// A local enclave offers its console in its folder.
-std::optional<std::string> local_console(const std::string& enclave_id) {
-  for (const std::string& folder : sockets_folders()) {
-    std::string path = fmt::format("{}/{}/console", folder, proc::local_folder_name(enclave_id));
+std::optional<std::string> local_console(const std::string& enclave_id,
+                                         const std::vector<proc::SocketsFolder>& folders) {
+  for (const proc::SocketsFolder& folder : folders) {
+    std::string path = folder.path_of(proc::local_folder_name(enclave_id) + "/console");
     struct stat status {};
     if (::stat(path.c_str(), &status) == 0) return path;
   }
   return std::nullopt;
-}
-
-Result<void> copy_until_end(int console, std::optional<std::chrono::seconds> limit) {
-  const auto end = limit ? std::optional(Clock::now() + *limit) : std::nullopt;
-  std::array<std::byte, 65536> buffer;
-  while (true) {
-    int wait_ms = -1;
-    if (end) {
-      const auto left = std::chrono::ceil<std::chrono::milliseconds>(*end - Clock::now()).count();
-      if (left <= 0) return {};
-      wait_ms = static_cast<int>(std::min<std::int64_t>(left, 3'600'000));
-    }
-    pollfd waiting{.fd = console, .events = POLLIN, .revents = 0};
-    const int ready = ::poll(&waiting, 1, wait_ms);
-    if (ready < 0 && errno != EINTR) return fail_errno(ErrorCode::kConsoleRead, "waiting for the console");
-    if (ready <= 0) continue;
-    const ssize_t count = ::read(console, buffer.data(), buffer.size());
-    if (count < 0 && errno == EINTR) continue;
-    // The enclave that ends, ends the connection too; how it does so makes no difference.
-    if (count == 0 || (count < 0 && errno == ECONNRESET)) return {};
-    if (count < 0) return fail_errno(ErrorCode::kConsoleRead, "reading the console");
-    auto written = write_all(STDOUT_FILENO, std::span(buffer).first(static_cast<std::size_t>(count)));
-    // Whoever reads our output has seen enough (`| head`).
-    if (!written && written.error().system_errno() == EPIPE) return {};
-    if (!written)
-      return fail_within("printing the console", std::move(written).error().as(ErrorCode::kConsoleWriteOutput));
-  }
 }
 
 struct Options {
@@ -115,18 +89,19 @@ Result<std::optional<std::chrono::seconds>> parse_limit(const std::optional<std:
 }
 
 Result<void> console(const Options& options) {
+  NITRO_TRY(const auto folders, trusted_folders());
   std::string id = options.enclave_id;
   if (options.enclave_name) {
-    NITRO_TRY(id, proc::id_of(*options.enclave_name, sockets_folders()));
+    NITRO_TRY(id, proc::id_of(*options.enclave_name, folders));
   }
   NITRO_TRY(const auto limit, parse_limit(options.disconnect_timeout));
-  return show_console(id, limit);
+  NITRO_TRY(const Fd connected, connect_to_console(id, folders));
+  return show_console(connected, limit);
 }
 
 }  // namespace
 
-Result<void> show_console(const std::string& enclave_id, std::optional<std::chrono::seconds> limit) {
-  const auto folders = sockets_folders();
+Result<Fd> connect_to_console(const std::string& enclave_id, const std::vector<proc::SocketsFolder>& folders) {
   NITRO_TRY(auto for_cid, proc::connect_to(enclave_id, folders));
   NITRO_TRY(const std::uint64_t cid, proc::ask_number(std::move(for_cid), proc::Command::kGetEnclaveCid));
   NITRO_TRY(auto for_flags, proc::connect_to(enclave_id, folders));
@@ -136,12 +111,39 @@ Result<void> show_console(const std::string& enclave_id, std::optional<std::chro
   }
   // On stdout, where the reference has these lines: its users' scripts take any word on stderr for a failure.
   std::cout << "Connecting to the console for enclave " << cid << "...\n" << std::flush;
-  const auto path = local_console(enclave_id);
+  const auto path = local_console(enclave_id, folders);
   auto connected = path ? connect_to_local_console(*path) : connect_to_hypervisor_console(cid);
   if (!connected) return fail_within("reaching the console", std::move(connected).error());
   // Before the console itself, which is written past the stream.
   std::cout << "Successfully connected to the console.\n" << std::flush;
-  return copy_until_end(connected->get(), limit);
+  return connected;
+}
+
+Result<void> show_console(const Fd& console, std::optional<std::chrono::seconds> limit) {
+  const auto end = limit ? std::optional(Clock::now() + *limit) : std::nullopt;
+  std::array<std::byte, 65536> buffer;
+  while (true) {
+    int wait_ms = -1;
+    if (end) {
+      const auto left = std::chrono::ceil<std::chrono::milliseconds>(*end - Clock::now()).count();
+      if (left <= 0) return {};
+      wait_ms = static_cast<int>(std::min<std::int64_t>(left, 3'600'000));
+    }
+    pollfd waiting{.fd = console.get(), .events = POLLIN, .revents = 0};
+    const int ready = ::poll(&waiting, 1, wait_ms);
+    if (ready < 0 && errno != EINTR) return fail_errno(ErrorCode::kConsoleRead, "waiting for the console");
+    if (ready <= 0) continue;
+    const ssize_t count = ::read(console.get(), buffer.data(), buffer.size());
+    if (count < 0 && errno == EINTR) continue;
+    // The enclave that ends, ends the connection too; how it does so makes no difference.
+    if (count == 0 || (count < 0 && errno == ECONNRESET)) return {};
+    if (count < 0) return fail_errno(ErrorCode::kConsoleRead, "reading the console");
+    auto written = write_all(STDOUT_FILENO, std::span(buffer).first(static_cast<std::size_t>(count)));
+    // Whoever reads our output has seen enough (`| head`).
+    if (!written && written.error().system_errno() == EPIPE) return {};
+    if (!written)
+      return fail_within("printing the console", std::move(written).error().as(ErrorCode::kConsoleWriteOutput));
+  }
 }
 
 void add_console(CLI::App& application, Chosen& chosen) {

@@ -4,14 +4,18 @@
 #include <chrono>
 #include <optional>
 #include <string>
+#include <vector>
 
-#include "nitro/result.h"
+#include "enclave_proc/registry/sockets_folder.h"
+#include "nitro/fd.h"
 
 namespace nitro::cli {
 
-/// Copies the console of an enclave to stdout until the enclave ends, or `limit` has passed. Errors: kSocket when no
-/// enclave has this ID or there is no vsock, kSocketConnectTimeout, kConsoleConnection when it is not in debug mode or
-/// its console cannot be reached, kConsoleRead, kConsoleWriteOutput.
-Result<void> show_console(const std::string& enclave_id, std::optional<std::chrono::seconds> limit);
+/// Connects to the console of an enclave. Errors: kSocket when no enclave has this ID or there is no vsock,
+/// kSocketConnectTimeout, kConsoleConnection when it is not in debug mode or its console cannot be reached.
+Result<Fd> connect_to_console(const std::string& enclave_id, const std::vector<proc::SocketsFolder>& folders);
+
+/// Copies a console to stdout until the enclave ends, or `limit` has passed. Errors: kConsoleRead, kConsoleWriteOutput.
+Result<void> show_console(const Fd& console, std::optional<std::chrono::seconds> limit);
 
 }  // namespace nitro::cli

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "enclave_proc/client.h"
-#include "nitro/directories.h"
 #include "src/cli/command.h"
 #include "src/cli/enclave_output.h"
 
@@ -8,12 +7,13 @@ namespace nitro::cli {
 namespace {
 
 Result<void> describe_enclaves(bool with_metadata) {
-  NITRO_TRY(auto connections, proc::connect_to_all(sockets_folders()));
+  NITRO_TRY(const auto folders, trusted_folders());
+  NITRO_TRY(auto connections, proc::connect_to_all(folders));
   const std::string request =
       proc::encode_request(proc::Command::kDescribe, proc::encode_describe_arguments(with_metadata));
   NITRO_TRY(auto answers, proc::ask_all(std::move(connections), request, true, proc::kAnswerTimeout));
-  proc::leave_out_ended(answers);
-  NITRO_CHECK(print_answers(answers, Shape::kArray, false));
+  proc::leave_out_ended(answers, folders);
+  NITRO_CHECK(print_answers(answers, Shape::kArray, false, Unreadable::kLeaveOut));
   return {};
 }
 

@@ -6,14 +6,25 @@
 #include <cerrno>
 #include <iostream>
 
+#include "nitro/bytes.h"
 #include "nitro/json.h"
 #include "nitro/text.h"
 #include "src/cli/output.h"
 
 namespace nitro::cli {
 
+Result<std::vector<proc::SocketsFolder>> trusted_folders() {
+  NITRO_TRY(auto found, proc::find_sockets_folders());
+  for (const Error& error : found.passed_over) std::cerr << fmt::format("Passed over: {}.\n", error.message());
+  return std::move(found.trusted);
+}
+
+void name_unreadable(const std::string& socket) {
+  std::cerr << fmt::format("Left out: what the enclave process at {} says cannot be read.\n", quote(socket));
+}
+
 Result<std::vector<nlohmann::ordered_json>> print_answers(const std::vector<proc::Answer>& answers, Shape shape,
-                                                          bool skip_not_permitted) {
+                                                          bool skip_not_permitted, Unreadable unreadable) {
   std::vector<nlohmann::ordered_json> objects;
   std::size_t silent = 0;
   std::size_t failed = 0;
@@ -21,6 +32,11 @@ Result<std::vector<nlohmann::ordered_json>> print_answers(const std::vector<proc
     if (skip_not_permitted && answer.status == EACCES) continue;
     std::cerr << printable_lines(answer.standard_error);
     auto json = parse_json(answer.standard_output, ErrorCode::kSerde);
+    if (!answer.readable || (answer.complete && !json)) {
+      name_unreadable(answer.path);
+      if (unreadable == Unreadable::kFail) ++silent;
+      continue;
+    }
     if (!answer.complete || !answer.status || !json) {
       ++silent;
       continue;

@@ -11,13 +11,12 @@
 #include <csignal>
 #include <iostream>
 
-#include "enclave_proc/claim.h"
 #include "enclave_proc/client.h"
 #include "enclave_proc/process.h"
 #include "nitro/bytes.h"
-#include "nitro/directories.h"
 #include "nitro/event_loop.h"
 #include "nitro/text.h"
+#include "nitro/utf8.h"
 #include "src/cli/command.h"
 #include "src/cli/console.h"
 #include "src/cli/enclave_output.h"
@@ -26,45 +25,65 @@
 namespace nitro::cli {
 namespace {
 
+/// What ends a command; during a start they undo it.
+constexpr std::initializer_list<int> kEndingSignals = {SIGINT, SIGTERM, SIGHUP, SIGQUIT};
+
 /// Names go into file names of other tools, scripts and messages.
 constexpr std::size_t kMaxNameBytes = 255;
 
 Result<void> check_name(const std::string& name) {
-  const bool printable =
-      std::none_of(name.begin(), name.end(), [](unsigned char c) { return c < 0x20 || c == 0x7f || c == '/'; });
-  if (name.empty() || name.size() > kMaxNameBytes || name == "." || name == ".." || !printable) {
+  const bool usable = is_plain_text(name) && name.find('/') == std::string::npos && name != "." && name != "..";
+  if (name.empty() || name.size() > kMaxNameBytes || !usable) {
     return fail(ErrorCode::kEnclaveNaming,
                 fmt::format("{} cannot be the name of an enclave", quote(name.substr(0, 300))));
   }
   return {};
 }
 
-/// Makes the name one that no other enclave has, by a number behind it, and takes it.
-Result<Fd> take_unique_name(std::string& name) {
-  NITRO_TRY(const auto names, proc::enclave_names(sockets_folders()));
+/// Makes the name one that no other enclave has, by a number behind it, and takes it. An enclave holds its name until
+/// it can be asked for it, so they are asked after the name is held.
+Result<proc::FolderLock> take_unique_name(std::string& name, const proc::SocketsFolder& folder,
+                                          const std::vector<proc::SocketsFolder>& folders) {
   const std::string wanted = name;
+  proc::Texts others;
+  const auto is_taken = [&others, &name] {
+    return std::find(others.texts.begin(), others.texts.end(), name) != others.texts.end();
+  };
   for (int number = 0;; ++number) {
     name = number == 0 ? wanted : fmt::format("{}_{}", wanted, number);
-    if (std::find(names.begin(), names.end(), name) != names.end()) continue;
-    NITRO_TRY(Fd claim, proc::claim("name", name));
-    if (!claim) continue;
+    if (is_taken()) continue;
+    NITRO_TRY(proc::FolderLock held, proc::hold_name(folder, name));
+    if (!held) continue;
+    NITRO_TRY(others, proc::enclave_names(folders));
+    if (is_taken()) continue;
+    for (const std::string& socket : others.unreadable) name_unreadable(socket);
     if (number > 0)
       std::cerr << fmt::format("The name {} is taken; this enclave is called {}.\n", quote(wanted), quote(name));
-    return claim;
+    return held;
   }
 }
 
-/// Follows the start of the enclave: messages for people are shown at once. A signal undoes the start; this process
-/// then ends by it, when nothing is left.
-Result<proc::Answer> follow_start(proc::StartedProcess process) {
-  NITRO_CHECK(block_signals({SIGINT, SIGTERM, SIGHUP, SIGQUIT}));
+/// In `folder`. `folders`: where other enclaves may be.
+Result<proc::StartedProcess> start_process(proc::RunRequest& request, const proc::SocketsFolder& folder,
+                                           const std::vector<proc::SocketsFolder>& folders,
+                                           const std::string& logs_folder) {
+  // From here on a signal would leave the lock file behind; follow_start() looks at those that have come.
+  NITRO_CHECK(block_signals(kEndingSignals));
+  NITRO_TRY(proc::FolderLock name, take_unique_name(request.enclave_name, folder, folders));
+  return proc::start_enclave_process(request, folder, std::move(name), logs_folder);
+}
+
+/// Follows the start of the enclave until it runs, or the process has ended: messages for people are shown at once. A
+/// signal undoes the start; this process then ends by it, when nothing is left.
+Result<proc::Answer> follow_start(proc::StartedProcess& process) {
   NITRO_TRY(const auto loop, EventLoop::create());
-  const int socket = process.socket.get();
+  const int socket = process.socket();
   NITRO_CHECK(set_nonblocking(socket, true));
   proc::Answer answer;
-  proc::MessageReader reader(proc::kMaxReplyBytes);
+  proc::AnswerReader reader(answer, false);
+  std::size_t shown = 0;
   int ended_by = 0;
-  NITRO_TRY(const auto signals, loop->watch_signals({SIGINT, SIGTERM, SIGHUP, SIGQUIT}, [&](int signal) {
+  NITRO_TRY(const auto signals, loop->watch_signals(kEndingSignals, [&](int signal) {
     ended_by = signal;
     ::shutdown(socket, SHUT_WR);
   }));
@@ -72,30 +91,42 @@ Result<proc::Answer> follow_start(proc::StartedProcess process) {
     std::array<std::byte, 65536> buffer;
     const ssize_t count = ::recv(socket, buffer.data(), buffer.size(), 0);
     if (count < 0 && (errno == EINTR || errno == EAGAIN)) return;
-    if (count <= 0) {
-      answer.complete = reader.empty();
-      return loop->stop();
-    }
-    reader.append(std::span(buffer).first(static_cast<std::size_t>(count)));
-    while (true) {
-      auto message = reader.next_message();
-      if (!message) return loop->stop();
-      if (!message->has_value()) return;
-      const auto reply = proc::decode_reply(**message);
-      if (!reply) return loop->stop();
-      if (const auto* out = std::get_if<proc::StdOutMessage>(&*reply)) answer.standard_output += out->text;
-      if (const auto* err = std::get_if<proc::StdErrMessage>(&*reply))
-        std::cerr << printable_lines(err->text) << std::flush;
-      if (const auto* status = std::get_if<proc::StatusReply>(&*reply)) answer.status = status->status;
-    }
+    answer.readable = count <= 0 || reader.take(std::span(buffer).first(static_cast<std::size_t>(count)));
+    std::cerr << printable_lines(std::string_view(answer.standard_error).substr(shown)) << std::flush;
+    shown = answer.standard_error.size();
+    if (count <= 0 || !answer.readable || answer.status == 0) loop->stop();
   }));
   NITRO_CHECK(loop->run());
+  if (ended_by != 0) {
+    process.end();
+    answer.status.reset();
+    ::kill(::getpid(), ended_by);
+  }
+  answer.standard_error.clear();
+  answer.complete = answer.status == 0;
   sigset_t set;
   ::sigemptyset(&set);
-  for (const int signal : {SIGINT, SIGTERM, SIGHUP, SIGQUIT}) ::sigaddset(&set, signal);
-  if (ended_by != 0) ::kill(::getpid(), ended_by);
+  for (const int signal : kEndingSignals) ::sigaddset(&set, signal);
   ::sigprocmask(SIG_UNBLOCK, &set, nullptr);
   return answer;
+}
+
+/// Why there is no enclave, when the process has not said that it runs.
+Failure not_started(const proc::Answer& answer, proc::StartedProcess& process) {
+  const auto end = process.end();
+  if (answer.status)
+    return fail(ErrorCode::kEnclaveProcessConnection, "the enclave was not started, for the reason given above");
+  return fail(ErrorCode::kEnclaveProcessConnection,
+              fmt::format("the enclave was not started: its process {}, and has not said why",
+                          end ? end->to_string() : "has ended"));
+}
+
+/// Tells that the enclave runs. As long as this fails, it is not left running.
+Result<Fd> hand_over(const proc::Answer& answer, bool attach_console, const std::vector<proc::SocketsFolder>& folders) {
+  NITRO_TRY(const auto objects, print_answers({answer}, Shape::kObjects, false, Unreadable::kFail));
+  if (!std::cout.flush()) return fail(ErrorCode::kFileOperation, "the output could not be written");
+  if (!attach_console) return Fd();
+  return connect_to_console(objects.front().at("EnclaveID").get<std::string>(), folders);
 }
 
 Result<void> run_enclave(const RunOptions& options, Context& context) {
@@ -109,16 +140,24 @@ Result<void> run_enclave(const RunOptions& options, Context& context) {
     }
     std::cerr << "Local enclave: QEMU runs it on this machine, and it is not isolated from its host.\n";
   }
-  NITRO_TRY(Fd claim, take_unique_name(request.enclave_name));
-  NITRO_TRY(auto process, proc::start_enclave_process(request, std::move(claim), context.logs_folder));
+  NITRO_TRY(const auto folder, proc::sockets_folder_for_new_enclave());
+  NITRO_TRY(const auto folders, trusted_folders());
+  NITRO_TRY(auto process, start_process(request, folder, folders, context.logs_folder));
   SPDLOG_LOGGER_INFO(&*context.log, "started the enclave process for {}", quote(request.eif_path));
-  NITRO_TRY(const auto answer, follow_start(std::move(process)));
-  if (answer.standard_output.empty()) {
-    return fail(ErrorCode::kEnclaveProcessConnection, "the enclave was not started, for the reason given above");
+  const auto answer = follow_start(process);
+  if (!answer) {
+    process.end();
+    return Failure(answer.error());
   }
-  NITRO_TRY(const auto objects, print_answers({answer}, Shape::kObjects, false));
-  if (settings.attach_console) return show_console(objects.front().at("EnclaveID").get<std::string>(), std::nullopt);
-  return {};
+  if (answer->status != 0) return not_started(*answer, process);
+  auto console = hand_over(*answer, settings.attach_console, folders);
+  if (!console) {
+    process.end();
+    return fail_within("the enclave has been ended again", std::move(console).error());
+  }
+  process.leave_running();
+  if (!*console) return {};
+  return show_console(*console, std::nullopt);
 }
 
 }  // namespace

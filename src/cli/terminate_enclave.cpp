@@ -2,7 +2,6 @@
 #include <optional>
 
 #include "enclave_proc/client.h"
-#include "nitro/directories.h"
 #include "src/cli/command.h"
 #include "src/cli/enclave_output.h"
 
@@ -16,7 +15,7 @@ struct Options {
 };
 
 Result<void> terminate(const Options& options) {
-  const auto folders = sockets_folders();
+  NITRO_TRY(const auto folders, trusted_folders());
   std::vector<proc::Connection> connections;
   if (options.all) {
     NITRO_TRY(connections, proc::connect_to_all(folders));
@@ -31,8 +30,8 @@ Result<void> terminate(const Options& options) {
   const std::string request = proc::encode_request(proc::Command::kTerminate);
   NITRO_TRY(auto answers, proc::ask_all(std::move(connections), request, false, proc::kTerminateTimeout));
   // One that ended by itself is as good as ended; the one that was named has to say so.
-  if (options.all) proc::leave_out_ended(answers);
-  NITRO_CHECK(print_answers(answers, options.all ? Shape::kArray : Shape::kObjects, options.all));
+  if (options.all) proc::leave_out_ended(answers, folders);
+  NITRO_CHECK(print_answers(answers, options.all ? Shape::kArray : Shape::kObjects, options.all, Unreadable::kFail));
   return {};
 }
 

@@ -41,7 +41,7 @@ class DeviceTest(unittest.TestCase):
         return done
 
     def leaves_nothing(self, machine):
-        self.assertEqual(os.listdir(f"{machine.folder}/s"), [])
+        self.assertTrue(wait_until(lambda: not os.listdir(f"{machine.folder}/s")), os.listdir(f"{machine.folder}/s"))
         marker = f"NITRO_DEVICE_NAME={os.path.basename(machine.folder)}".encode()
         self.assertTrue(wait_until(lambda: not processes_with(marker)), processes_with(marker))
 

@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Every error code, brought about for real: its line on stderr, the exit status, what explain says, the log and the file with the
 steps that led to it. What the kernel has to refuse is refused by strace(1), which answers a system call in its place."""
+import fcntl
 import os
 import pathlib
 import re
 import socket
+import struct
 import subprocess
 import threading
 import unittest
@@ -107,6 +109,12 @@ def never_answer(machine):
     machine.console.listen()
 
 
+def hold_every_cid(machine):
+    """The part of the lock file that the CIDs of local enclaves have (enclave_proc/registry/folder_lock.h)."""
+    machine.lock_file = open(f"{machine.folder}/s/.lock", "w", encoding="ascii")
+    fcntl.fcntl(machine.lock_file, fcntl.F_OFD_SETLK, struct.pack("hhqqi", fcntl.F_WRLCK, os.SEEK_SET, 1 << 62, 1 << 32, 0))
+
+
 def add_garbage(machine):
     pathlib.Path(f"{machine.folder}/garbage").write_bytes(b"nothing that anybody knows" * 100)
     os.mkdir(f"{machine.folder}/empty")
@@ -139,7 +147,7 @@ CASES = (
     Case("E27", "run-enclave --eif-path DIR/image.eif --memory 4000 --cpu-count 1", status=BY_PROCESS),
     Case("E28", RUN, status=BY_PROCESS, environment={"NITRO_DEVICE_CREATE_ANSWER": "0"}),
     Case("E29", RUN, status=BY_PROCESS, environment={"NITRO_DEVICE_FAIL": "ADD_VCPU=272"}),
-    Case("E33", f"{RUN} --local --enclave-cid 30", status=BY_PROCESS, refuse=("bind:error=EADDRINUSE:when=1",), processes=True),
+    Case("E33", f"{RUN} --local --enclave-cid 30", status=BY_PROCESS, prepare=hold_every_cid),
     Case("E34", RUN, status=BY_PROCESS, environment={"NITRO_DEVICE_IMAGE_OFFSET": "65"}),
     Case("E35", "describe-eif --eif-path DIR/garbage.eif"),
     Case("E36", RUN, status=BY_PROCESS, machine={"heartbeat": "wrong"}),
@@ -194,8 +202,9 @@ class EveryCode(unittest.TestCase):
             self.assertEqual(str(steps.parent), f"{machine.folder}/logs")
             self.assertRegex(steps.name, r"^err\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{9}\+00:00\.log$")
             self.assertIn(sentence.split(": ")[-1], steps.read_text(encoding="utf-8"))
-        if hasattr(machine, "console"):
-            machine.console.close()
+        for held in ("console", "lock_file"):
+            if hasattr(machine, held):
+                getattr(machine, held).close()
 
     def test_a_byte_order_mark_is_not_passed_over(self):
         self.check(Case("E17", "run-enclave --config DIR/c.json", machine={"config file (EIF stands for the image's path)": "\ufeff{}"}))

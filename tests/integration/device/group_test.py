@@ -2,10 +2,12 @@
 """Who may do what on a machine with the group `ne`: folders, sockets and the log have the owners and modes that the reference's configuration
 script and its processes give them. Needs root: the script runs itself again in a mount namespace of its own, where the machine's folders are
 empty and the group exists, so nothing of the machine is touched."""
+import glob
 import os
 import pathlib
 import re
 import shutil
+import signal
 import stat
 import subprocess
 import sys
@@ -94,10 +96,11 @@ class Group(unittest.TestCase):
                     shutil.rmtree(folder, ignore_errors=True)
                 done = self.machine.run(RUN, ("sh", "-c", f'umask {umask}; exec "$@"', "sh"))
                 self.assertEqual(done.returncode, 0, done.stderr)
-                self.assertEqual(owner_and_mode(SOCKETS), (0, GROUP, "0o775"))
+                self.assertEqual(owner_and_mode(SOCKETS), (0, GROUP, "0o1775"))
                 self.assertEqual(owner_and_mode(LOGS), (0, GROUP, "0o775"))
                 self.assertEqual(owner_and_mode(self.socket_of(self.machine.started[-1])), (0, 0, "0o766"))
-                self.assertEqual(owner_and_mode(f"{LOGS}/nitro_enclaves.log"), (0, 0, "0o766"))
+                self.assertEqual(owner_and_mode(f"{LOGS}/nitro_enclaves.log"), (0, GROUP, "0o664"))
+                self.assertFalse(os.path.exists(f"{SOCKETS}/.lock"))
                 self.end_all()
 
     def test_folders_that_are_there_stay_as_they_are(self):
@@ -128,6 +131,8 @@ class Group(unittest.TestCase):
         another = self.start_as("other member")
         done = self.run_as("root", "terminate-enclave --all")
         self.assertEqual(sorted(re.findall(r'"EnclaveID": "(.*)"', done.stdout)), sorted([of_root["EnclaveID"], another["EnclaveID"]]))
+        # The lock file of one user, which another used last, is removed by a command of its owner or of root.
+        self.assertEqual(self.names("root"), [])
         self.assertEqual(os.listdir(SOCKETS), [])
 
     def test_root_and_members_write_the_same_log_and_a_stranger_another(self):
@@ -150,8 +155,52 @@ class Group(unittest.TestCase):
         done = self.run_as("stranger", RUN)
         self.assertEqual(done.returncode, 0, done.stderr)
         self.assertEqual(owner_and_mode(f"{home}/nitro_enclaves"), (STRANGER, STRANGER, "0o700"))
-        self.assertEqual(len(os.listdir(SOCKETS)), 1)
-        self.assertEqual(len(os.listdir(f"{home}/nitro_enclaves")), 1)
+        self.assertEqual(len(glob.glob(f"{SOCKETS}/*.sock")), 1)
+        self.assertEqual(len(glob.glob(f"{home}/nitro_enclaves/*.sock")), 1)
+        self.assertEqual(self.run_as("stranger", "terminate-enclave --all").returncode, 0)
+
+    def remove_as(self, who, path):
+        return subprocess.run([*USERS[who], "rm", "-f", path], stderr=subprocess.DEVNULL, check=False).returncode
+
+    def test_a_member_cannot_take_away_the_socket_of_root_and_so_end_its_enclave(self):
+        os.mkdir(SOCKETS)
+        os.chown(SOCKETS, 0, GROUP)
+        os.chmod(SOCKETS, 0o775)  # as the packages of the AWS tools make it
+        of_member = self.start_as("member")
+        self.assertEqual(owner_and_mode(SOCKETS), (0, GROUP, "0o775"))
+        of_root = self.start_as("root")
+        self.assertEqual(owner_and_mode(SOCKETS), (0, GROUP, "0o1775"))
+        for who, enclave in (("member", of_root), ("other member", of_member), ("stranger", of_root)):
+            with self.subTest(who):
+                self.assertNotEqual(self.remove_as(who, self.socket_of(enclave)), 0)
+        self.assertEqual(len(self.names("root")), 2)
+        self.assertEqual(self.remove_as("member", self.socket_of(of_member)), 0)
+        self.assertTrue(wait_until(lambda: is_gone(of_member["ProcessID"])))
+
+    def test_what_a_killed_process_of_another_leaves_is_passed_over_and_the_owner_removes_it(self):
+        self.start_as("root")
+        of_member = self.start_as("member")
+        os.kill(of_member["ProcessID"], signal.SIGKILL)
+        self.assertTrue(wait_until(lambda: is_gone(of_member["ProcessID"])))
+        for who in ("other member", "stranger"):
+            done = self.run_as(who, "describe-enclaves")
+            self.assertEqual((done.returncode, done.stderr), (0, ""))
+            self.assertEqual(done.stdout.count("EnclaveID"), 1)
+            self.assertTrue(os.path.exists(self.socket_of(of_member)))
+        self.assertEqual(len(self.names("member")), 1)
+        self.assertFalse(os.path.exists(self.socket_of(of_member)))
+
+    def test_the_folder_of_another_user_is_passed_over_and_named(self):
+        of_stranger = f"{self.machine.folder}/runtime"
+        os.mkdir(of_stranger)
+        os.chown(of_stranger, STRANGER, STRANGER)
+        self.machine.environment["XDG_RUNTIME_DIR"] = of_stranger
+        self.assertEqual(self.run_as("stranger", RUN).returncode, 0)
+        done = self.run_as("root", "describe-enclaves")
+        self.assertEqual((done.returncode, done.stdout), (0, "[]\n"))
+        self.assertEqual(done.stderr.count(f"Passed over: the sockets folder \"{of_stranger}/nitro_enclaves\" is not trusted"), 1, done.stderr)
+        self.assertEqual(self.start_as("root")["EnclaveName"], "image")
+        self.assertEqual(self.run_as("stranger", "terminate-enclave --all").returncode, 0)
 
 
 def enter():

@@ -96,8 +96,9 @@ struct Machine {
   unsigned calls[9];
   Beat beat;
   double beat_delay;
-  double crash_after;  // negative: never
-  double timer_part;   // 1: timers take the time that they are set to
+  unsigned enclave_cid;  // of the enclave that was started last
+  double crash_after;    // negative: never
+  double timer_part;     // 1: timers take the time that they are set to
 };
 
 pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
@@ -411,7 +412,10 @@ void send_heartbeat(int life) {
   sockaddr_un address;
   const socklen_t length = unix_name(&address, kParentCid, kHeartbeatPort);
   const int fd = static_cast<int>(syscall(SYS_socket, AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
-  if (fd < 0 || syscall(SYS_connect, fd, &address, length) != 0) {
+  // So that the other end can see who connects.
+  sockaddr_un own;
+  const socklen_t own_length = unix_name(&own, machine.enclave_cid, static_cast<unsigned>(getpid()));
+  if (fd < 0 || syscall(SYS_bind, fd, &own, own_length) != 0 || syscall(SYS_connect, fd, &address, length) != 0) {
     trace("HEARTBEAT found nobody");
     return;
   }
@@ -662,9 +666,10 @@ int start_enclave(Enclave& enclave, ne_enclave_start_info* info) {
         static_cast<unsigned long long>(enclave.memory / kMiB), result);
   if (error != 0) return failed(error);
   if (machine.image[0] != '\0') save_image();
+  if (info->enclave_cid == 0) info->enclave_cid = 16;
+  machine.enclave_cid = static_cast<unsigned>(info->enclave_cid);
   if (begin_enclave(enclave) != 0) return -1;
   enclave.started = true;
-  if (info->enclave_cid == 0) info->enclave_cid = 16;
   return 0;
 }
 
@@ -902,19 +907,44 @@ int connect(int fd, const sockaddr* address, socklen_t size) {
   return errno == ECONNREFUSED ? failed(ECONNRESET) : -1;
 }
 
-static int accept_any(int fd, sockaddr* address, socklen_t* size, int flags) {
-  if (kind_of(fd) != Kind::kVsock || address == nullptr || size == nullptr)
-    return static_cast<int>(syscall(SYS_accept4, fd, address, size, flags));
-  const int accepted = static_cast<int>(syscall(SYS_accept4, fd, nullptr, nullptr, flags));
-  if (accepted < 0) return accepted;
+/// The vsock address that the other end of `fd` stands for. Who has none is a program of the parent.
+static sockaddr_vm vsock_peer(int fd) {
+  sockaddr_un name{};
+  socklen_t length = sizeof name - 1;
   sockaddr_vm peer{};
   peer.svm_family = AF_VSOCK;
-  peer.svm_cid = 16;
-  peer.svm_port = 1024;
+  peer.svm_cid = kParentCid;
+  if (syscall(SYS_getpeername, fd, &name, &length) != 0 || length <= offsetof(sockaddr_un, sun_path) + 1) return peer;
+  const char* port = strrchr(name.sun_path + 1, ':');
+  if (port == nullptr) return peer;
+  const char* cid =
+      static_cast<const char*>(memrchr(name.sun_path + 1, ':', static_cast<size_t>(port - name.sun_path - 1)));
+  if (cid == nullptr) return peer;
+  peer.svm_cid = static_cast<unsigned>(strtoul(cid + 1, nullptr, 10));
+  peer.svm_port = static_cast<unsigned>(strtoul(port + 1, nullptr, 10));
+  return peer;
+}
+
+static void give_address(const sockaddr_vm& peer, sockaddr* address, socklen_t* size) {
   memcpy(address, &peer, *size < sizeof peer ? *size : sizeof peer);
   *size = sizeof peer;
-  return accepted;
 }
+
+static int accept_any(int fd, sockaddr* address, socklen_t* size, int flags) {
+  if (kind_of(fd) != Kind::kVsock) return static_cast<int>(syscall(SYS_accept4, fd, address, size, flags));
+  const Guard guard;
+  const int accepted = static_cast<int>(syscall(SYS_accept4, fd, nullptr, nullptr, flags));
+  if (accepted < 0) return accepted;
+  if (address != nullptr && size != nullptr) give_address(vsock_peer(accepted), address, size);
+  return remember(accepted, Kind::kVsock);
+}
+
+int getpeername(int fd, sockaddr* address, socklen_t* size) noexcept {
+  if (kind_of(fd) != Kind::kVsock) return static_cast<int>(syscall(SYS_getpeername, fd, address, size));
+  give_address(vsock_peer(fd), address, size);
+  return 0;
+}
+
 int accept4(int fd, sockaddr* address, socklen_t* size, int flags) {
   return accept_any(fd, address, size, flags);
 }

@@ -5,14 +5,16 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <thread>
 
-#include "enclave_proc/claim.h"
 #include "enclave_proc/client.h"
 #include "enclave_proc/control_server.h"
 #include "enclave_proc/enclave_id.h"
+#include "enclave_proc/registry/published_socket.h"
 #include "nitro/bytes.h"
+#include "nitro/unix_socket.h"
 #include "temp_folder.h"
 
 namespace nitro::proc {
@@ -21,10 +23,14 @@ namespace {
 using std::chrono::milliseconds;
 using testing::TempFolder;
 
+SocketsFolder opened(const TempFolder& folder) {
+  return SocketsFolder::open(folder.path(), SocketsFolder::Kind::kConfigured).value();
+}
+
 /// A control server on a thread of its own, as the enclave process runs it.
 class Server {
  public:
-  Server(const std::string& path, std::string name, std::string id) {
+  Server(const TempFolder& folder, const std::string& socket, std::string name, std::string id) {
     loop_ = EventLoop::create().value();
     ControlHandlers handlers{
         .enclave_name = std::move(name),
@@ -38,7 +44,9 @@ class Server {
               return std::vector<Reply>{StatusReply{0}, StdErrMessage{"done\n"}, StdOutMessage{"{\"t\": true}\n"}};
             },
         .on_terminated = [this] { loop_->stop(); }};
-    server_ = ControlServer::start(*loop_, path, std::move(handlers)).value();
+    server_ = ControlServer::start(*loop_, PublishedSocket::publish(opened(folder), socket, 0766).value(),
+                                   std::move(handlers))
+                  .value();
     wake_ = make_socket_pair().value();
     wake_watch_ = loop_->watch_fd(wake_.first.get(), EPOLLIN, [this](std::uint32_t) { loop_->stop(); }).value();
     thread_ = std::thread([this] { EXPECT_OK(loop_->run()); });
@@ -58,9 +66,9 @@ class Server {
 
 TEST(Control, DescribesWithAndWithoutMetadata) {
   const TempFolder folder;
-  const Server server(folder / "1.sock", "a", "i-0-enc1");
+  const Server server(folder, "1.sock", "a", "i-0-enc1");
   for (const bool metadata : {false, true}) {
-    auto connections = connect_to_all({folder.path()});
+    auto connections = connect_to_all({opened(folder)});
     ASSERT_OK(connections);
     ASSERT_EQ(connections->size(), 1U);
     auto answers =
@@ -75,9 +83,9 @@ TEST(Control, DescribesWithAndWithoutMetadata) {
 
 TEST(Control, TellsCidFlagsAndNames) {
   const TempFolder folder;
-  const Server a(folder / "1.sock", "a", "i-0-enc1");
-  const Server b(folder / "2.sock", "b", "i-0-enc2");
-  const std::vector<std::string> folders = {folder.path()};
+  const Server a(folder, "1.sock", "a", "i-0-enc1");
+  const Server b(folder, "2.sock", "b", "i-0-enc2");
+  const std::vector<SocketsFolder> folders = {opened(folder)};
   auto connection = connect_to("i-0-enc2", folders);
   ASSERT_OK(connection);
   const auto cid = ask_number(std::move(*connection), Command::kGetEnclaveCid);
@@ -86,7 +94,7 @@ TEST(Control, TellsCidFlagsAndNames) {
   const auto flags = ask_number(*connect_to("i-0-enc2", folders), Command::kGetEnclaveFlags);
   ASSERT_OK(flags);
   EXPECT_EQ(*flags, 1U);
-  EXPECT_EQ(*enclave_names(folders), (std::vector<std::string>{"a", "b"}));
+  EXPECT_EQ(enclave_names(folders)->texts, (std::vector<std::string>{"a", "b"}));
   EXPECT_EQ(*id_of("b", folders), "i-0-enc2");
   const auto unknown = id_of("c", folders);
   ASSERT_FALSE(unknown);
@@ -95,9 +103,9 @@ TEST(Control, TellsCidFlagsAndNames) {
 
 TEST(Control, TerminateAnswersInTheReferencesOrderAndTheSocketIsGone) {
   const TempFolder folder;
-  const Server server(folder / "1.sock", "a", "i-0-enc1");
+  const Server server(folder, "1.sock", "a", "i-0-enc1");
   std::vector<Connection> connections;
-  connections.push_back(*connect_to("i-0-enc1", {folder.path()}));
+  connections.push_back(*connect_to("i-0-enc1", {opened(folder)}));
   auto answers = ask_all(std::move(connections), encode_request(Command::kTerminate), false, kTerminateTimeout);
   ASSERT_OK(answers);
   EXPECT_TRUE(answers->at(0).complete);
@@ -114,20 +122,20 @@ TEST(Control, ASocketBehindWhichNobodyListensIsRemoved) {
   [[maybe_unused]] const std::string kept = listener->path.release();
   listener->fd.reset();
   EXPECT_EQ(folder.entries(), 1U);
-  EXPECT_TRUE(connect_to_all({folder.path()})->empty());
+  EXPECT_TRUE(connect_to_all({opened(folder)})->empty());
   EXPECT_EQ(folder.entries(), 0U);
 }
 
 TEST(Control, AProcessThatEndsWhileItIsAskedIsLeftOut) {
   const TempFolder folder;
-  const Server alive(folder / "alive.sock", "a", "i-0-enc1");
+  const Server alive(folder, "alive.sock", "a", "i-0-enc1");
   auto killed = listen_unix(folder / "killed.sock", 0600);
   ASSERT_OK(killed);
   auto ended = listen_unix(folder / "ended.sock", 0600);
   ASSERT_OK(ended);
   auto stuck = listen_unix(folder / "stuck.sock", 0600);
   ASSERT_OK(stuck);
-  auto connections = connect_to_all({folder.path()});
+  auto connections = connect_to_all({opened(folder)});
   ASSERT_OK(connections);
   ASSERT_EQ(connections->size(), 4U);
   [[maybe_unused]] const std::string kept = killed->path.release();
@@ -136,7 +144,7 @@ TEST(Control, AProcessThatEndsWhileItIsAskedIsLeftOut) {
   auto answers = ask_all(std::move(*connections), encode_request(Command::kGetEnclaveName), true, milliseconds(200));
   ASSERT_OK(answers);
   EXPECT_EQ(answers->size(), 4U);
-  leave_out_ended(*answers);
+  leave_out_ended(*answers, {opened(folder)});
   ASSERT_EQ(answers->size(), 2U);
   EXPECT_TRUE(answers->at(0).complete);
   EXPECT_EQ(answers->at(1).path, folder / "stuck.sock");
@@ -145,10 +153,10 @@ TEST(Control, AProcessThatEndsWhileItIsAskedIsLeftOut) {
 
 TEST(Control, StuckProcessesCostOneTimeoutTogetherAndTheOthersAreListed) {
   const TempFolder folder;
-  const Server alive(folder / "alive.sock", "a", "i-0-enc1");
+  const Server alive(folder, "alive.sock", "a", "i-0-enc1");
   std::vector<UnixListener> stuck;
   for (int i = 0; i < 20; ++i) stuck.push_back(*listen_unix(folder / ("stuck" + std::to_string(i) + ".sock"), 0600));
-  auto connections = connect_to_all({folder.path()});
+  auto connections = connect_to_all({opened(folder)});
   ASSERT_OK(connections);
   ASSERT_EQ(connections->size(), 21U);
   const auto start = std::chrono::steady_clock::now();
@@ -161,7 +169,7 @@ TEST(Control, StuckProcessesCostOneTimeoutTogetherAndTheOthersAreListed) {
 
 TEST(Control, HostileClientsNeitherStopNorGrowTheServer) {
   const TempFolder folder;
-  const Server server(folder / "1.sock", "a", "i-0-enc1");
+  const Server server(folder, "1.sock", "a", "i-0-enc1");
   std::vector<Fd> clients;
   const std::string garbage[] = {"",
                                  std::string(8, '\xff'),
@@ -185,17 +193,51 @@ TEST(Control, HostileClientsNeitherStopNorGrowTheServer) {
       if (clients.size() > 400) clients.erase(clients.begin(), clients.begin() + 100);
     }
   }
-  auto names = enclave_names({folder.path()});
+  auto names = enclave_names({opened(folder)});
   ASSERT_OK(names);
-  EXPECT_EQ(*names, std::vector<std::string>{"a"});
+  EXPECT_EQ(names->texts, std::vector<std::string>{"a"});
 }
 
 TEST(Control, RunIsAnsweredWithAlreadyThere) {
   const TempFolder folder;
-  const Server server(folder / "1.sock", "a", "i-0-enc1");
-  auto answers = ask_all(*connect_to_all({folder.path()}), encode_request(Command::kRun), false, kAnswerTimeout);
+  const Server server(folder, "1.sock", "a", "i-0-enc1");
+  auto answers = ask_all(*connect_to_all({opened(folder)}), encode_request(Command::kRun), false, kAnswerTimeout);
   ASSERT_OK(answers);
   EXPECT_EQ(answers->at(0).status, EEXIST);
+}
+
+/// A process whose answer is `bytes`, whatever it is asked.
+class Talker {
+ public:
+  Talker(const std::string& path, std::string bytes) : listener_(listen_unix(path, 0600).value()) {
+    EXPECT_OK(set_nonblocking(listener_.fd.get(), false));
+    thread_ = std::thread([this, bytes = std::move(bytes)] {
+      const Fd client(::accept4(listener_.fd.get(), nullptr, nullptr, SOCK_CLOEXEC));
+      std::array<std::byte, 4096> request;
+      [[maybe_unused]] const ssize_t ignored = ::recv(client.get(), request.data(), request.size(), 0);
+      EXPECT_OK(write_all(client.get(), as_bytes(bytes)));
+    });
+  }
+  ~Talker() { thread_.join(); }
+
+ private:
+  UnixListener listener_;
+  std::thread thread_;
+};
+
+TEST(Control, AnAnswerThatNobodyCanReadIsNamedAndHidesItsOwnEnclaveOnly) {
+  for (const std::string& bytes :
+       {encode_number(kConfirmation) + encode(StdOutMessage{"\"q\xfe\"\n"}) + encode(StatusReply{0}),
+        encode_number(kConfirmation) + encode(StdOutMessage{"{"}) + encode(StatusReply{0}),
+        encode_number(kConfirmation) + encode_number(2) + "\xff\xff", std::string(8, 'x')}) {
+    const TempFolder folder;
+    const Server server(folder, "1.sock", "a", "i-0-enc1");
+    const Talker talker(folder / "2.sock", bytes);
+    const auto names = enclave_names({opened(folder)});
+    ASSERT_OK(names);
+    EXPECT_EQ(names->texts, std::vector<std::string>{"a"});
+    EXPECT_EQ(names->unreadable, std::vector<std::string>{folder / "2.sock"});
+  }
 }
 
 TEST(EnclaveId, SocketsAreNamedAfterTheSlot) {
@@ -203,19 +245,6 @@ TEST(EnclaveId, SocketsAreNamedAfterTheSlot) {
   EXPECT_EQ(*socket_name("foo"), "foo.sock");
   for (const char* id : {"", "a/b", "i-0-enc", "i-0-enc../x"}) EXPECT_FALSE(socket_name(id)) << id;
   EXPECT_TRUE(enclave_id(0x1234567890abf08c).ends_with("-enc1234567890abf08c"));
-}
-
-TEST(Claim, IsHeldOnceUntilItsDescriptorIsClosed) {
-  const std::string value = "test-" + std::to_string(::getpid());
-  auto first = claim("name", value);
-  ASSERT_OK(first);
-  ASSERT_TRUE(first->valid());
-  EXPECT_FALSE(claim("name", value)->valid());
-  EXPECT_TRUE(claim("cid", value)->valid());
-  first->reset();
-  EXPECT_TRUE(claim("name", value)->valid());
-  const std::string longer(300, 'x');
-  EXPECT_TRUE(claim("name", longer)->valid());
 }
 
 }  // namespace

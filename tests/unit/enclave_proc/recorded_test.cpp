@@ -10,7 +10,9 @@
 
 #include "enclave_proc/client.h"
 #include "enclave_proc/control_server.h"
+#include "enclave_proc/registry/published_socket.h"
 #include "nitro/bytes.h"
+#include "nitro/unix_socket.h"
 #include "temp_folder.h"
 
 namespace nitro::proc {
@@ -83,7 +85,10 @@ ControlHandlers recorded_enclave() {
 std::string answer(const std::string& request) {
   const TempFolder folder;
   const auto loop = EventLoop::create().value();
-  const auto server = ControlServer::start(*loop, folder / "1.sock", recorded_enclave()).value();
+  const auto sockets = SocketsFolder::open(folder.path(), SocketsFolder::Kind::kPrivate).value();
+  const auto server =
+      ControlServer::start(*loop, PublishedSocket::publish(sockets, "1.sock", 0600).value(), recorded_enclave())
+          .value();
   const Fd client = connect_unix(folder / "1.sock").value();
   EXPECT_OK(write_all(client.get(), as_bytes(request)));
   std::string text;

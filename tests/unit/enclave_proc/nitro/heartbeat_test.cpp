@@ -22,7 +22,7 @@ class HeartbeatTest : public ::testing::Test {
     loop_ = EventLoop::create().value();
     auto listener = listen_unix(path(), 0600).value();
     name_ = std::move(listener.path);
-    heartbeat_ = Heartbeat::wait(*loop_, std::move(listener.fd),
+    heartbeat_ = Heartbeat::wait(*loop_, std::move(listener.fd), [this](int) { return of_enclave_; },
                                  {.on_beat =
                                       [this] {
                                         ++beats_;
@@ -58,6 +58,7 @@ class HeartbeatTest : public ::testing::Test {
   std::unique_ptr<EventLoop> loop_;
   SocketPath name_;
   std::unique_ptr<Heartbeat> heartbeat_;
+  bool of_enclave_ = true;
   int beats_ = 0;
   int failures_ = 0;
   std::string reason_;
@@ -109,6 +110,25 @@ TEST_F(HeartbeatTest, IsDecidedByTheFirstConnection) {
   send_byte(first.get(), 0xb7);
   turn();
   EXPECT_EQ(beats_, 1);
+}
+
+TEST_F(HeartbeatTest, OfAnotherThanTheEnclaveIsClosedAndDecidesNothing) {
+  of_enclave_ = false;
+  const Fd other = connect_unix(path()).value();
+  send_byte(other.get(), 0x42);
+  turn();
+  EXPECT_EQ(beats_ + failures_, 0);
+  of_enclave_ = true;
+  const Fd enclave = connect_unix(path()).value();
+  send_byte(enclave.get(), 0xb7);
+  turn();
+  EXPECT_EQ(beats_, 1);
+  EXPECT_EQ(failures_, 0);
+}
+
+TEST(HeartbeatSource, IsTheCidOfAVsockAddressAndNothingElse) {
+  const auto pair = make_socket_pair().value();
+  EXPECT_FALSE(Heartbeat::from_cid(0)(pair.first.get()));
 }
 
 TEST_F(HeartbeatTest, IsWaitedForWithoutBlockingTheLoop) {

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <chrono>
 
+#include "nitro/fd.h"
 #include "standin.h"
 
 namespace nitro::proc {
@@ -19,6 +20,10 @@ RunRequest tiny_request() {
   request.memory = MemorySize::from_mib(64);
   request.cpus = 1U;
   return request;
+}
+
+Result<std::unique_ptr<Machine>> make_enclave(const RunRequest& request) {
+  return make_nitro_enclave(request, open_regular_file(request.eif_path));
 }
 
 class NitroEnclaveTest : public ::testing::Test {
@@ -57,7 +62,7 @@ TEST_F(NitroEnclaveTest, TellsWhatItGotAndThatItHasBooted) {
   RunRequest request = tiny_request();
   request.memory = MemorySize::from_mib(67);
   request.cpus = 2U;
-  auto machine = make_nitro_enclave(request).value();
+  auto machine = make_enclave(request).value();
   const auto resources = machine->start(*loop_, events());
   ASSERT_OK(resources);
   EXPECT_EQ(resources->enclave_cid, 16U);
@@ -82,7 +87,7 @@ TEST(BootTimeout, GrowsWithTheImageAndTheMemory) {
 
 TEST_F(NitroEnclaveTest, TellsItsEndOnce) {
   const Standin standin({{"NITRO_DEVICE_CRASH_AFTER", "0.2"}});
-  auto machine = make_nitro_enclave(tiny_request()).value();
+  auto machine = make_enclave(tiny_request()).value();
   ASSERT_OK(machine->start(*loop_, events()));
   EXPECT_TRUE(run_until([this] { return ends_ > 0; }));
   EXPECT_EQ(heartbeats_, 1);
@@ -94,7 +99,7 @@ TEST_F(NitroEnclaveTest, TellsItsEndOnce) {
 
 TEST_F(NitroEnclaveTest, TellsNothingAfterItWasStopped) {
   const Standin standin({{"NITRO_DEVICE_CRASH_AFTER", "0.05"}, {"NITRO_DEVICE_HEARTBEAT", "none"}});
-  auto machine = make_nitro_enclave(tiny_request()).value();
+  auto machine = make_enclave(tiny_request()).value();
   ASSERT_OK(machine->start(*loop_, events()));
   EXPECT_OK(machine->stop());
   for (int i = 0; i < 5; ++i) EXPECT_OK(loop_->run_once(20ms));
@@ -103,7 +108,7 @@ TEST_F(NitroEnclaveTest, TellsNothingAfterItWasStopped) {
 
 TEST_F(NitroEnclaveTest, EndsWithAWrongHeartbeat) {
   const Standin standin({{"NITRO_DEVICE_HEARTBEAT", "wrong"}});
-  auto machine = make_nitro_enclave(tiny_request()).value();
+  auto machine = make_enclave(tiny_request()).value();
   ASSERT_OK(machine->start(*loop_, events()));
   EXPECT_TRUE(run_until([this] { return ends_ == 1; }));
   EXPECT_EQ(heartbeats_, 0);
@@ -114,7 +119,7 @@ TEST_F(NitroEnclaveTest, GivesEverythingBackWhenACallFails) {
   for (const char* plan : {"GET_IMAGE_LOAD_INFO=274", "SET_USER_MEMORY_REGION=263", "SET_USER_MEMORY_REGION@20=265",
                            "ADD_VCPU=272", "VSOCK=99", "START=269"}) {
     const Standin standin({{"NITRO_DEVICE_FAIL", plan}});
-    auto machine = make_nitro_enclave(tiny_request()).value();
+    auto machine = make_enclave(tiny_request()).value();
     const auto resources = machine->start(*loop_, events());
     EXPECT_FALSE(resources) << plan;
     // The machine itself still exists: what a failed start() took went back by itself.
@@ -132,7 +137,7 @@ TEST_F(NitroEnclaveTest, StartsNothingMoreOnceTheLoopWasStopped) {
   for (const auto& [delay, last] : cases) {
     const Standin standin({{"NITRO_DEVICE_DELAY", delay}});
     loop_ = EventLoop::create().value();
-    auto machine = make_nitro_enclave(tiny_request()).value();
+    auto machine = make_enclave(tiny_request()).value();
     const auto timer = loop_->watch_timer(100ms, [this] { loop_->stop(); });
     const auto resources = machine->start(*loop_, events());
     ASSERT_FALSE(resources) << delay;
@@ -153,23 +158,23 @@ TEST_F(NitroEnclaveTest, ChecksInTheOrderThatUsersKnow) {
   request.eif_path = standin / "none.eif";
   request.cpus = 9U;
   request.memory = MemorySize::from_mib(0);
-  EXPECT_EQ(make_nitro_enclave(request).error().message().find("opening \"" + request.eif_path), 0U);
+  EXPECT_EQ(make_enclave(request).error().message().find("opening \"" + request.eif_path), 0U);
   testing::write_file(request.eif_path, "this is no image");
-  EXPECT_EQ(make_nitro_enclave(request).error().code(), ErrorCode::kInsufficientCpus);
+  EXPECT_EQ(make_enclave(request).error().code(), ErrorCode::kInsufficientCpus);
   request.cpus = 1U;
-  EXPECT_EQ(make_nitro_enclave(request).error().code(), ErrorCode::kInsufficientMemoryRequested);
+  EXPECT_EQ(make_enclave(request).error().code(), ErrorCode::kInsufficientMemoryRequested);
   request.memory = MemorySize::from_mib(64);
-  EXPECT_EQ(make_nitro_enclave(request).error().code(), ErrorCode::kFileOperation);
+  EXPECT_EQ(make_enclave(request).error().code(), ErrorCode::kFileOperation);
   const testing::ScopedEnvironment device_is_there("NITRO_DEVICE_FAIL", "");
   nitro_device_reset();
-  EXPECT_EQ(make_nitro_enclave(request).error().code(), ErrorCode::kSignatureChecker);
+  EXPECT_EQ(make_enclave(request).error().code(), ErrorCode::kSignatureChecker);
 }
 
 TEST_F(NitroEnclaveTest, TakesOnlyPagesOfTheSizeThatWasAskedFor) {
   const Standin standin({{"NITRO_DEVICE_PAGES_1G", "1"}});
   RunRequest request = tiny_request();
   request.hugepage_size = MemorySize::from_mib(1024);
-  auto machine = make_nitro_enclave(request).value();
+  auto machine = make_enclave(request).value();
   EXPECT_EQ(machine->start(*loop_, events()).value().memory.mib(), 1024U);
 }
 

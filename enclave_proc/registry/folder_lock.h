@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <sys/types.h>
+
+#include <chrono>
+#include <cstdint>
+#include <optional>
+#include <string_view>
+#include <utility>
+
+#include "enclave_proc/registry/sockets_folder.h"
+#include "nitro/fd.h"
+
+namespace nitro::proc {
+
+/// Something that one process at a time may have in a sockets folder: the name or the CID of an enclave, the right to
+/// change which sockets are there.
+///
+/// It is a lock on a part of the folder's file ".lock" (an open file description lock, fcntl(2)), so the kernel gives
+/// it back however its holder ends, and a forked process that keeps the descriptor keeps the lock. Only those who may
+/// write to the folder may open the file, so nobody else can hold anything. A socket in the abstract namespace, the
+/// alternative, could be bound by every user of the machine. The file is there while somebody holds something: who
+/// gives back the last lock removes it, and what a killed process leaves is removed by remove_unused_lock_file().
+///
+/// The file's bytes, none of which is ever written: 0 is the turn, names are at 1 + a hash of 61 bits, CIDs at 2^62 +
+/// CID.
+class FolderLock {
+ public:
+  FolderLock() = default;
+  FolderLock(FolderLock&& other) noexcept
+      : folder_(std::exchange(other.folder_, std::nullopt)), file_(std::move(other.file_)) {}
+  FolderLock& operator=(FolderLock&& other) noexcept;
+  ~FolderLock() { give_back(); }
+
+  /// Whether anything is held.
+  explicit operator bool() const { return folder_.has_value(); }
+  /// The descriptor that holds the lock.
+  [[nodiscard]] int fd() const { return file_.get(); }
+  void give_back();
+  /// After a fork: closes this process's descriptor, and the other process alone holds the lock.
+  void leave_to_other_process();
+
+ private:
+  friend Result<FolderLock> take_part(const SocketsFolder& folder, std::int64_t part);
+  FolderLock(SocketsFolder folder, Fd file) : folder_(std::move(folder)), file_(std::move(file)) {}
+
+  std::optional<SocketsFolder> folder_;
+  Fd file_;
+};
+
+/// These return a lock that holds nothing when somebody else has it. Errors: kSocket when the folder's lock file cannot
+/// be used.
+Result<FolderLock> hold_name(const SocketsFolder& folder, std::string_view name);
+Result<FolderLock> hold_cid(const SocketsFolder& folder, std::uint32_t cid);
+/// The right to publish and to remove sockets. Waits at most `patience`.
+Result<FolderLock> take_turn(const SocketsFolder& folder, std::chrono::milliseconds patience);
+
+/// Removes the lock file when nobody holds anything. What cannot be removed is in nobody's way.
+void remove_unused_lock_file(const SocketsFolder& folder);
+
+}  // namespace nitro::proc
