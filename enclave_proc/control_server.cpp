@@ -17,7 +17,6 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-
 bool is_owner(int socket) {
   const auto peer = peer_credentials(socket);
   return peer && (peer->uid == 0 || peer->uid == ::getuid());

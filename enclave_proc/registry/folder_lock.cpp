@@ -131,8 +131,11 @@ FolderLock& FolderLock::operator=(FolderLock&& other) noexcept {
 
 void FolderLock::give_back() {
   if (!folder_) return;
-  // Locks of one description do not stand in each other's way: this gets all of the file only if nobody else has a
+  // First the own part: of two who give back at once and both ask for all of the file, each would find the other's
   // part.
+  struct flock nothing = whole_lock();
+  nothing.l_type = F_UNLCK;
+  try_lock(file_.get(), nothing);
   if (try_lock(file_.get(), whole_lock()) && is_current(*folder_, file_.get())) ::unlinkat(folder_->fd(), kFileName, 0);
   leave_to_other_process();
 }

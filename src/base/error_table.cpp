@@ -151,9 +151,10 @@ constexpr std::array kTable = {
                      "Check where the output goes to."},
     ErrorDescription{ErrorCode::kIntegerParsing, "Number not understood",
                      "A CID is not a number in the possible range.", kSeeCause},
-    ErrorDescription{ErrorCode::kEifBuilding, "Image not built",
-                     "The enclave image file could not be built, or the container engine that is set up does not answer.",
-                     kSeeCause},
+    ErrorDescription{
+        ErrorCode::kEifBuilding, "Image not built",
+        "The enclave image file could not be built, or the container engine that is set up does not answer.",
+        kSeeCause},
     ErrorDescription{
         ErrorCode::kDockerImageBuild, "Container image not built",
         "The container image could not be built from the given folder.",

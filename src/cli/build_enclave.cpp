@@ -145,9 +145,12 @@ Result<eif::Metadata> given_metadata(const BuildEnclaveOptions& options) {
 }
 
 // `metadata` with what is known of the parts.
-eif::Metadata complete_metadata(eif::Metadata metadata, const BuildEnclaveOptions& options, const Blobs& blobs,
-                                const image::Reference& reference, const image::Image& image) {
-  if (!options.image_name) metadata.image_name = default_name(reference, image.source());
+Result<eif::Metadata> complete_metadata(eif::Metadata metadata, const BuildEnclaveOptions& options, const Blobs& blobs,
+                                        const image::Reference& reference, const image::Image& image) {
+  if (!options.image_name) {
+    metadata.image_name = default_name(reference, image.source());
+    NITRO_CHECK(eif::require_utf8("the file name, which without --name is the image's,", metadata.image_name));
+  }
   metadata.build.build_tool = kBuildTool;
   metadata.build.build_tool_version = kVersion;
   metadata.build.operating_system = blobs.kernel_identity.operating_system;
@@ -236,8 +239,9 @@ Result<void> build_enclave(const BuildEnclaveOptions& options) {
     std::fprintf(stderr, "Note: %s.\n", surprise.c_str());
   }
   const auto metadata = complete_metadata(std::move(given), options, blobs, reference, *loaded);
+  if (!metadata) return fail_within("building the enclave image from " + quote(name), metadata.error());
 
-  auto written = write_image(output.fd(), platform, blobs, metadata, signer.get(), *loaded, progress);
+  auto written = write_image(output.fd(), platform, blobs, *metadata, signer.get(), *loaded, progress);
   if (!written) {
     return fail_within("building the enclave image from " + quote(name), as_building(std::move(written).error()));
   }

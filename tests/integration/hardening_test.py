@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the linker wrote into every program and shared library of the build: see cmake/hardening.cmake.
+"""What the linker wrote into every program and shared library of the build: see src/hardening.cmake.
 
     hardening_test.py PROGRAM...
 

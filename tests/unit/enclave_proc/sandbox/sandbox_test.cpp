@@ -119,7 +119,7 @@ TEST_F(SandboxTest, RunsAnEventLoopWithTimersAndThreads) {
   ASSERT_OK(loop);
   EXPECT_EQ(inside([&] {
               auto timer = (*loop)->watch_timer(std::chrono::milliseconds(1), [&] { (*loop)->stop(); });
-              return timer && (*loop)->run() ? 0 : 1;
+              return timer.active() && (*loop)->run() ? 0 : 1;
             }),
             0);
 }
