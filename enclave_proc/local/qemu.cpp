@@ -77,6 +77,8 @@ Result<std::unique_ptr<Qemu>> Qemu::start(EventLoop& loop, std::vector<std::stri
   options.stdout_fd = output.second.get();
   options.stderr_fd = errors.second.get();
   options.new_session = true;
+  // The machine nitro-enclave unpacks the image into temporary files. Root's own folder for them may be root's alone.
+  if (user) options.environment = {"TMPDIR=/tmp"};
   options.user = std::move(user);
   options.drop_capabilities = true;
   options.parent_death_signal = SIGKILL;

@@ -188,9 +188,10 @@ Result<QemuProbe> probe_qemu(const UserChoice& choose_user) {
   probe.kvm = kvm_usable();
   if (choose_user) probe.user = choose_user(probe.kvm);
   auto version_run = start({probe.binary, "--version"}, probe.user);
-  // CAP_SETUID is missing, or the number does not exist in this user namespace (setresuid(2)).
+  // CAP_SETUID is missing, or the number does not exist in this user namespace (setresuid(2)), or the binary lies where
+  // only root may look.
   const int refused = version_run ? 0 : version_run.error().system_errno();
-  if (probe.user && (refused == EPERM || refused == EINVAL)) {
+  if (probe.user && (refused == EPERM || refused == EINVAL || refused == EACCES)) {
     probe.user.reset();
     version_run = start({probe.binary, "--version"}, probe.user);
   }

@@ -42,7 +42,8 @@ using UserChoice = std::function<std::optional<UserIds>(bool kvm)>;
 /// Asks the QEMU that NITRO_CLI_QEMU names, else qemu-system-x86_64 or qemu-system-aarch64 of the PATH, for its version
 /// and machines. Two short runs of the binary side by side, some 20 ms together. Errors: kEnclaveBoot, when there is
 /// none or it is too old; the message says which and what is needed. It is run as the user that `choose_user` names,
-/// as the enclave's will be, unless the kernel does not let this process change its user (a container may forbid it).
+/// as the enclave's will be, unless that user may not execute it, or the kernel does not let this process change its
+/// user (a container may forbid it).
 Result<QemuProbe> probe_qemu(const UserChoice& choose_user = {});
 
 /// Whether this process may use /dev/kvm and it runs guests: the CPU has virtualization extensions, and a guest of one

@@ -27,15 +27,16 @@ struct ExitStatus {
 /// What a new process is given. Descriptors are borrowed; all others of this process are close-on-exec and do not reach
 /// it.
 struct ChildOptions {
-  std::vector<std::string> arguments;  ///< arguments[0] is the program, looked up in PATH when it has no '/'
-  int stdin_fd = -1;                   ///< -1: /dev/null
-  int stdout_fd = -1;                  ///< -1: /dev/null
-  int stderr_fd = -1;                  ///< -1: /dev/null; equal to stdout_fd is allowed
-  std::vector<int> inherited_fds;      ///< kept open under the same numbers; each at least 3
-  bool new_session = false;            ///< setsid: keys typed at our terminal do not reach it
-  std::optional<UserIds> user{};       ///< who it runs as; only root can choose
-  bool drop_capabilities = false;      ///< it has none and never gets one, whatever it executes
-  int parent_death_signal = 0;         ///< sent to the child when the thread that started it ends (prctl(2)); 0: none
+  std::vector<std::string> arguments;      ///< arguments[0] is the program, looked up in PATH when it has no '/'
+  int stdin_fd = -1;                       ///< -1: /dev/null
+  int stdout_fd = -1;                      ///< -1: /dev/null
+  int stderr_fd = -1;                      ///< -1: /dev/null; equal to stdout_fd is allowed
+  std::vector<int> inherited_fds;          ///< kept open under the same numbers; each at least 3
+  std::vector<std::string> environment{};  ///< NAME=VALUE, instead of what this process has under these names
+  bool new_session = false;                ///< setsid: keys typed at our terminal do not reach it
+  std::optional<UserIds> user{};           ///< who it runs as; only root can choose
+  bool drop_capabilities = false;          ///< it has none and never gets one, whatever it executes
+  int parent_death_signal = 0;  ///< sent to the child when the thread that started it ends (prctl(2)); 0: none
 };
 
 /// Owns one child process: it is killed (SIGKILL) and reaped on destruction unless it has been waited for.

@@ -21,8 +21,8 @@ namespace {
 
 /// Runs between fork and exec: async-signal-safe calls only, nothing is allocated. Ends by exec or by writing errno to
 /// `report_fd`.
-[[noreturn]] void become(const ChildOptions& options, char* const* arguments, const char* program, int null_fd,
-                         int report_fd, pid_t parent) {
+[[noreturn]] void become(const ChildOptions& options, char* const* arguments, char* const* environment,
+                         const char* program, int null_fd, int report_fd, pid_t parent) {
   const auto give_up = [report_fd] {
     const int error = errno;
     [[maybe_unused]] const ssize_t ignored = ::write(report_fd, &error, sizeof error);
@@ -54,9 +54,25 @@ namespace {
     if (::getppid() != parent) ::_exit(127);
   }
   reset_inherited_signals();
-  ::execvp(program, arguments);
+  ::execvpe(program, arguments, environment);
   give_up();
   ::_exit(127);
+}
+
+/// execvpe takes pointers to non-const for historical reasons and does not write through them (exec(3), rationale in
+/// POSIX).
+std::vector<char*> pointers_to(const std::vector<std::string>& texts) {
+  std::vector<char*> pointers;
+  pointers.reserve(texts.size() + 1);
+  for (const std::string& text : texts) pointers.push_back(const_cast<char*>(text.c_str()));
+  return pointers;
+}
+
+/// Whether `environment` has the variable that `entry`, NAME=VALUE, is of.
+bool has_variable(const std::vector<std::string>& environment, std::string_view entry) {
+  const std::string_view name = entry.substr(0, entry.find('=') + 1);
+  return std::any_of(environment.begin(), environment.end(),
+                     [name](const std::string& own) { return own.starts_with(name); });
 }
 
 }  // namespace
@@ -83,12 +99,13 @@ Result<Child> Child::spawn(const ChildOptions& options) {
   const auto failure = [&program](std::string_view step, int error) {
     return fail_errno(ErrorCode::kProcessSpawn, fmt::format("{} {}", step, quote(program)), error);
   };
-  std::vector<char*> arguments;
-  arguments.reserve(options.arguments.size() + 1);
-  // execvp takes pointers to non-const for historical reasons and does not write through them (exec(3), rationale in
-  // POSIX).
-  for (const std::string& argument : options.arguments) arguments.push_back(const_cast<char*>(argument.c_str()));
+  auto arguments = pointers_to(options.arguments);
   arguments.push_back(nullptr);
+  auto environment = pointers_to(options.environment);
+  for (char** variable = ::environ; *variable != nullptr; ++variable) {
+    if (!has_variable(options.environment, *variable)) environment.push_back(*variable);
+  }
+  environment.push_back(nullptr);
 
   NITRO_TRY(const Fd null, open_file("/dev/null", O_RDWR, 0, ErrorCode::kProcessSpawn));
   NITRO_TRY(auto report, make_pipe());
@@ -96,7 +113,9 @@ Result<Child> Child::spawn(const ChildOptions& options) {
   Child child;
   child.pid_ = ::fork();
   if (child.pid_ < 0) return failure("starting", errno);
-  if (child.pid_ == 0) become(options, arguments.data(), program.c_str(), null.get(), report.second.get(), parent);
+  if (child.pid_ == 0) {
+    become(options, arguments.data(), environment.data(), program.c_str(), null.get(), report.second.get(), parent);
+  }
   report.second.reset();
   int exec_errno = 0;
   auto got = read_full(report.first.get(), std::as_writable_bytes(std::span(&exec_errno, 1)));

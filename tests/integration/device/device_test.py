@@ -339,7 +339,8 @@ class Life(DeviceTest):
                                 (0, 1, 2**31, 2**32, 2**53, 2**63 // 1000 + 1, 2**63 - 1, 2**63, 2**64 - 1))):
                 with self.subTest(limit=limit):
                     out, err, status = show(limit)
-                    self.assertEqual((out, status), ("late words\n", 0), err)
+                    self.assertEqual((out, err, status), ("Connecting to the console for enclave 16...\n"
+                                                          "Successfully connected to the console.\nlate words\n", "", 0))
         for limit in ("x", "1.5", "1s", "0x1", str(2**64)):
             done = machine.run(f"console --enclave-id nobody --disconnect-timeout {limit}")
             self.assertEqual((done.returncode, re.findall(r"\[ (E\d\d) \]", done.stderr)), (3, ["E03"]), done.stderr)

@@ -55,6 +55,15 @@ TEST(Child, InheritsNothingButWhatItIsGiven) {
   EXPECT_EQ(text.find("socket"), std::string::npos) << text;
 }
 
+TEST(Child, HasItsOwnValuesInPlaceOfOurs) {
+  const testing::ScopedEnvironment ours("NITRO_TEST_CHILD", "ours");
+  const testing::ScopedEnvironment longer("NITRO_TEST_CHILD_NAME", "kept");
+  EXPECT_EQ(output_of({.arguments = {"sh", "-c", "echo $NITRO_TEST_CHILD $NITRO_TEST_CHILD_NAME"},
+                       .inherited_fds = {},
+                       .environment = {"NITRO_TEST_CHILD=its own"}}),
+            "its own kept\n");
+}
+
 TEST(Child, IsKilledAndReapedWhenItsOwnerGoes) {
   pid_t pid = 0;
   {
