@@ -23,13 +23,18 @@ class Privileges(EnclaveTest):
         self.assertEqual(len(children), 1)
         return children[0]
 
+    def has_filter(self):
+        """Whether this QEMU was built with its filter of system calls."""
+        qemu = os.environ.get("NITRO_CLI_QEMU") or f"qemu-system-{os.uname().machine}"
+        return subprocess.run([qemu, "-sandbox", "on", "-machine", "help"], capture_output=True, check=False).returncode == 0
+
     def test_qemu_has_a_user_of_its_own_and_no_privileges(self):
         enclaves = [self.tool.run(self.image("serve")) for _ in range(2)]
         users = set()
         for enclave in enclaves:
             status = status_of(self.qemu_of(enclave))
             self.assertEqual((int(status["CapPrm"], 16), int(status["CapEff"], 16), int(status["CapAmb"], 16)), (0, 0, 0))
-            self.assertEqual((status["NoNewPrivs"], status["Seccomp"]), ("1", "2"))
+            self.assertEqual((status["NoNewPrivs"], status["Seccomp"]), ("1", "2" if self.has_filter() else "0"))
             numbers = set(status["Uid"].split())
             self.assertEqual(len(numbers), 1)
             users |= numbers
