@@ -176,6 +176,7 @@ TEST_F(ConsoleServerTest, RefusesMoreReadersThanItServes) {
 }
 
 TEST_F(ConsoleServerTest, NeitherSpinsNorForgetsReadersAtTheLimitOfDescriptors) {
+  NITRO_NEEDS_THE_LAST_DESCRIPTORS();
   nitro::testing::TempFolder folder;
   ASSERT_OK(server_->listen(folder / "console"));
   server_->append(as_bytes("boot\n"));

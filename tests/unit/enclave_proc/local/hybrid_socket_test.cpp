@@ -194,6 +194,7 @@ TEST_F(ConnectListenerTest, ClosesOnLinesItDoesNotUnderstand) {
 }
 
 TEST_F(ConnectListenerTest, MakesClientsWaitAtTheLimitOfDescriptorsWithoutSpinning) {
+  NITRO_NEEDS_THE_LAST_DESCRIPTORS();
   auto socket = connect_unix(path());
   ASSERT_OK(socket);
   say(socket->get(), "");
