@@ -7,8 +7,7 @@
 
 namespace nitro::proc {
 
-/// The system calls that an enclave process needs. Made in one step and applied in another, as libseccomp, which is
-/// loaded for the first, is a file.
+/// The system calls that an enclave process needs. Made in one step and applied in another: making needs memory only.
 class SystemCallFilter {
  public:
   /// `engine`: the process that may be killed; -1: none.

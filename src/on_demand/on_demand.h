@@ -8,7 +8,7 @@
 /// enclave process, which lives as long as its enclave and never needs one of them, has 1.1 MB of its own instead
 /// of 2.0 (tests/bench/enclaves).
 ///
-/// A target that links nitro_curl, nitro_archive or nitro_seccomp instead of the library itself includes the library's
+/// A target that links nitro_curl, nitro_archive or nitro_lzma instead of the library itself includes the library's
 /// headers and calls its functions as ever. They are defined here and pass the call on. A function that is missing here
 /// is told by the linker.
 namespace nitro {
