@@ -3,8 +3,8 @@
 
 #include <utility>
 
-#include "enclave_proc/local_enclave.h"
-#include "enclave_proc/nitro/nitro_enclave.h"
+#include "enclave_proc/device/device_enclave.h"
+#include "enclave_proc/qemu/qemu_enclave.h"
 #include "nitro/eif/reader.h"
 
 namespace nitro::proc {
@@ -15,15 +15,15 @@ Result<std::unique_ptr<Machine>> make_local(const RunRequest& request, Result<Fd
   auto image = eif::Reader::open(std::move(*file), request.eif_path);
   if (!image) return Failure(std::move(image).error().as(ErrorCode::kSignatureChecker));
   NITRO_CHECK(check_memory_for_image(request.memory, image->file_size_bytes()));
-  return make_local_enclave(request, std::move(*image), folder);
+  return make_qemu_enclave(request, std::move(*image), folder);
 }
 
 }  // namespace
 
 Result<std::unique_ptr<Machine>> make_machine(const RunRequest& request, Result<Fd> image,
                                               const SocketsFolder& folder) {
-  return request.backend == Backend::kLocal ? make_local(request, std::move(image), folder)
-                                            : make_nitro_enclave(request, std::move(image));
+  return request.backend == Backend::kQemu ? make_local(request, std::move(image), folder)
+                                           : make_device_enclave(request, std::move(image));
 }
 
 }  // namespace nitro::proc

@@ -3,7 +3,7 @@
 
 #include <memory>
 
-#include "enclave_proc/machine.h"
+#include "enclave_proc/machine/machine.h"
 #include "enclave_proc/registry/sockets_folder.h"
 #include "nitro/fd.h"
 

@@ -10,14 +10,14 @@
 #include <cerrno>
 #include <memory>
 
-#include "enclave_proc/enclave_id.h"
-#include "enclave_proc/local/hybrid_socket.h"
+#include "enclave_proc/machine/enclave_id.h"
+#include "enclave_proc/qemu/vsock/hybrid_socket.h"
 #include "enclave_proc/registry/folder_lock.h"
 #include "enclave_proc/registry/published_socket.h"
-#include "nitro/bytes.h"
-#include "nitro/event_loop.h"
-#include "nitro/json.h"
-#include "nitro/unix_socket.h"
+#include "src/base/bytes.h"
+#include "src/base/json.h"
+#include "src/runtime/event_loop.h"
+#include "src/runtime/unix_socket.h"
 
 namespace nitro::proc {
 namespace {

@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "enclave_proc/answer_reader.h"
+#include "enclave_proc/protocol/answer_reader.h"
 #include "enclave_proc/registry/sockets_folder.h"
 #include "nitro/fd.h"
 

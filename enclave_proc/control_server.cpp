@@ -9,8 +9,8 @@
 #include <array>
 #include <cerrno>
 
-#include "nitro/bytes.h"
-#include "nitro/unix_socket.h"
+#include "src/base/bytes.h"
+#include "src/runtime/unix_socket.h"
 
 namespace nitro::proc {
 namespace {
@@ -50,8 +50,8 @@ class ControlServer::Client {
       if (count < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) return;
       if (count <= 0) return server_.drop(this);
       const auto next = visit_.take(std::span(buffer).first(static_cast<std::size_t>(count)));
-      if (next == ControlVisit::Next::kEnd) return server_.drop(this);
-      if (next == ControlVisit::Next::kRead) continue;
+      if (next == ControlSession::Next::kEnd) return server_.drop(this);
+      if (next == ControlSession::Next::kRead) continue;
       answered_ = true;
       return flush();
     }
@@ -78,7 +78,7 @@ class ControlServer::Client {
   Fd socket_;
   EventLoop::Watch watch_;
   Clock::time_point arrived_ = Clock::now();
-  ControlVisit visit_;
+  ControlSession visit_;
   bool answered_ = false;
   std::size_t sent_ = 0;
 };

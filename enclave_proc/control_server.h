@@ -6,10 +6,10 @@
 #include <string>
 #include <vector>
 
-#include "enclave_proc/control_visit.h"
+#include "enclave_proc/protocol/control_session.h"
 #include "enclave_proc/registry/published_socket.h"
-#include "nitro/accept_gate.h"
-#include "nitro/event_loop.h"
+#include "src/runtime/accept_gate.h"
+#include "src/runtime/event_loop.h"
 
 namespace nitro::proc {
 

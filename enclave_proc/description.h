@@ -6,7 +6,7 @@
 #include <nlohmann/json.hpp>
 #include <string>
 
-#include "enclave_proc/machine.h"
+#include "enclave_proc/machine/machine.h"
 #include "nitro/eif/reader.h"
 
 /// The JSON that run-enclave, describe-enclaves and terminate-enclave print. Names and order of the keys are a public

@@ -28,17 +28,17 @@
 #include "enclave_proc/backend.h"
 #include "enclave_proc/control_server.h"
 #include "enclave_proc/description.h"
-#include "enclave_proc/enclave_id.h"
-#include "enclave_proc/protocol.h"
+#include "enclave_proc/machine/enclave_id.h"
+#include "enclave_proc/protocol/protocol.h"
 #include "enclave_proc/registry/published_socket.h"
 #include "enclave_proc/sandbox/sandbox.h"
-#include "nitro/bytes.h"
 #include "nitro/eif/metadata.h"
-#include "nitro/error_report.h"
-#include "nitro/log.h"
-#include "nitro/privileges.h"
-#include "nitro/program_start.h"
-#include "nitro/unix_socket.h"
+#include "src/base/bytes.h"
+#include "src/runtime/error_report.h"
+#include "src/runtime/log.h"
+#include "src/runtime/privileges.h"
+#include "src/runtime/program_start.h"
+#include "src/runtime/unix_socket.h"
 
 namespace nitro::proc {
 namespace {
@@ -258,7 +258,7 @@ class EnclaveProcess {
   }
 
   void end_boot(const std::string& reason) {
-    const std::string words = machine_->last_words();
+    const std::string words = machine_->stderr_tail();
     fail_start(
         Error(ErrorCode::kEnclaveBoot, words.empty() ? reason : fmt::format("{}; its last words:\n{}", reason, words)));
   }

@@ -6,11 +6,11 @@
 #include <optional>
 #include <string>
 
-#include "enclave_proc/machine.h"
+#include "enclave_proc/machine/machine.h"
 #include "enclave_proc/registry/folder_lock.h"
 #include "enclave_proc/registry/sockets_folder.h"
-#include "nitro/child.h"
 #include "nitro/fd.h"
+#include "src/runtime/child.h"
 
 namespace nitro::proc {
 

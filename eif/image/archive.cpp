@@ -9,8 +9,8 @@
 #include "eif/image/platform.h"
 #include "eif/image/source.h"
 #include "eif/image/tar.h"
-#include "nitro/bytes.h"
-#include "nitro/output_file.h"
+#include "src/base/bytes.h"
+#include "src/base/output_file.h"
 
 namespace nitro::image {
 

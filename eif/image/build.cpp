@@ -12,9 +12,9 @@
 
 #include "eif/image/context.h"
 #include "eif/image/scratch_folder.h"
-#include "nitro/bytes.h"
-#include "nitro/child.h"
-#include "nitro/output_file.h"
+#include "src/base/bytes.h"
+#include "src/base/output_file.h"
+#include "src/runtime/child.h"
 
 namespace nitro::image {
 

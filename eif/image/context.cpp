@@ -16,8 +16,8 @@
 #include <vector>
 
 #include "eif/image/ignore_file.h"
-#include "nitro/bytes.h"
 #include "nitro/fd.h"
+#include "src/base/bytes.h"
 
 namespace nitro::image {
 

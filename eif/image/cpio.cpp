@@ -8,7 +8,7 @@
 #include <string>
 #include <utility>
 
-#include "nitro/bytes.h"
+#include "src/base/bytes.h"
 
 namespace nitro::image {
 

@@ -12,8 +12,8 @@
 
 #include "eif/image/secret_document.h"
 #include "eif/image/source.h"
-#include "nitro/bytes.h"
-#include "nitro/child.h"
+#include "src/base/bytes.h"
+#include "src/runtime/child.h"
 
 namespace nitro::image {
 

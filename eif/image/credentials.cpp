@@ -9,9 +9,10 @@
 #include "eif/image/docker_config.h"
 #include "eif/image/secret_document.h"
 #include "eif/image/source.h"
-#include "nitro/bytes.h"
 #include "nitro/fd.h"
-#include "nitro/http.h"
+#include "src/base/bytes.h"
+#include "src/base/environment.h"
+#include "src/http/http.h"
 
 namespace nitro::image {
 
@@ -24,11 +25,10 @@ constexpr std::string_view kDockerHubKey = "https://index.docker.io/v1/";
 using Json = nlohmann::ordered_json;
 
 std::vector<std::string> login_files() {
-  if (!environment("DOCKER_CONFIG").empty()) return {docker_config_file()};
+  if (environment_variable("DOCKER_CONFIG")) return {docker_config_file()};
   std::vector<std::string> files;
-  if (const auto file = environment("REGISTRY_AUTH_FILE"); !file.empty()) files.push_back(file);
-  if (const auto folder = environment("XDG_RUNTIME_DIR"); !folder.empty())
-    files.push_back(folder + "/containers/auth.json");
+  if (const auto file = environment_variable("REGISTRY_AUTH_FILE")) files.push_back(*file);
+  if (const auto folder = environment_variable("XDG_RUNTIME_DIR")) files.push_back(*folder + "/containers/auth.json");
   if (const auto file = docker_config_file(); !file.empty()) files.push_back(file);
   return files;
 }

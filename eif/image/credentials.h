@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "nitro/result.h"
-#include "nitro/secret.h"
+#include "src/base/secret.h"
 
 namespace nitro::image {
 

@@ -9,8 +9,9 @@
 #include "eif/image/docker_config.h"
 #include "eif/image/engine_report.h"
 #include "eif/image/secret_document.h"
-#include "nitro/bytes.h"
-#include "nitro/output_file.h"
+#include "src/base/bytes.h"
+#include "src/base/environment.h"
+#include "src/base/output_file.h"
 
 namespace nitro::image {
 
@@ -67,8 +68,8 @@ Result<nlohmann::ordered_json> all_logins(const Engine::Listener& listener) {
 // Where engines listen by default, in the order they are tried.
 std::vector<std::string> default_sockets() {
   std::vector<std::string> paths{"/var/run/docker.sock"};
-  if (const auto folder = environment("XDG_RUNTIME_DIR"); !folder.empty()) {
-    paths.push_back(folder + "/podman/podman.sock");
+  if (const auto folder = environment_variable("XDG_RUNTIME_DIR")) {
+    paths.push_back(*folder + "/podman/podman.sock");
   }
   paths.emplace_back("/run/podman/podman.sock");
   return paths;
@@ -108,13 +109,13 @@ Result<Engine> Engine::at(const std::string& address, const std::string& tls_fol
 
 Result<std::optional<Engine>> Engine::find() {
   using Found = std::optional<Engine>;
-  if (const auto host = environment("DOCKER_HOST"); !host.empty()) {
+  if (const auto host = environment_variable("DOCKER_HOST")) {
     std::string tls_folder;
-    if (!environment("DOCKER_TLS_VERIFY").empty() || host.starts_with("https://")) {
-      tls_folder = environment("DOCKER_CERT_PATH");
+    if (environment_variable("DOCKER_TLS_VERIFY") || host->starts_with("https://")) {
+      tls_folder = environment_variable("DOCKER_CERT_PATH").value_or("");
       if (tls_folder.empty()) tls_folder = docker_folder();
     }
-    NITRO_TRY(auto engine, at(host, tls_folder));
+    NITRO_TRY(auto engine, at(*host, tls_folder));
     return Found(std::move(engine));
   }
   NITRO_TRY(const auto context, current_context());

@@ -7,7 +7,7 @@
 
 #include "eif/image/engine_report.h"
 #include "eif/image/source.h"
-#include "nitro/http.h"
+#include "src/http/http.h"
 
 namespace nitro::image {
 

@@ -14,7 +14,7 @@
 #include <utility>
 #include <vector>
 
-#include "nitro/bytes.h"
+#include "src/base/bytes.h"
 
 namespace nitro::image {
 

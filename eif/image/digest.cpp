@@ -7,7 +7,7 @@
 #include <array>
 #include <stdexcept>
 
-#include "nitro/bytes.h"
+#include "src/base/bytes.h"
 
 namespace nitro::image {
 

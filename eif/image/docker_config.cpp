@@ -8,8 +8,9 @@
 
 #include "eif/image/digest.h"
 #include "eif/image/source.h"
-#include "nitro/bytes.h"
 #include "nitro/fd.h"
+#include "src/base/bytes.h"
+#include "src/base/environment.h"
 
 namespace nitro::image {
 
@@ -29,7 +30,7 @@ Result<nlohmann::ordered_json> read_json(const std::string& path) {
 }
 
 Result<std::string> name_of_current_context() {
-  if (auto name = environment("DOCKER_CONTEXT"); !name.empty()) return name;
+  if (auto name = environment_variable("DOCKER_CONTEXT")) return *std::move(name);
   const auto file = docker_config_file();
   if (::access(file.c_str(), R_OK) != 0) return std::string();
   NITRO_TRY(const auto config, read_json(file));
@@ -38,24 +39,18 @@ Result<std::string> name_of_current_context() {
 
 }  // namespace
 
-std::string environment(const char* name) {
-  const char* value = std::getenv(name);
-  return value != nullptr ? value : "";
-}
-
 std::string docker_folder() {
-  if (auto config = environment("DOCKER_CONFIG"); !config.empty()) {
-    if (is_folder(config)) return config;
-    const auto slash = config.rfind('/');
-    return slash == std::string::npos ? "." : config.substr(0, slash);
+  if (const auto config = environment_variable("DOCKER_CONFIG")) {
+    if (is_folder(*config)) return *config;
+    const auto slash = config->rfind('/');
+    return slash == std::string::npos ? "." : config->substr(0, slash);
   }
-  const auto home = environment("HOME");
-  return home.empty() ? std::string() : home + "/.docker";
+  const auto home = environment_variable("HOME");
+  return home ? *home + "/.docker" : std::string();
 }
 
 std::string docker_config_file() {
-  const auto config = environment("DOCKER_CONFIG");
-  if (!config.empty() && !is_folder(config)) return config;
+  if (const auto config = environment_variable("DOCKER_CONFIG"); config && !is_folder(*config)) return *config;
   const auto folder = docker_folder();
   return folder.empty() ? std::string() : folder + "/config.json";
 }

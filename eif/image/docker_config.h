@@ -9,9 +9,6 @@
 
 namespace nitro::image {
 
-/// An environment variable, or empty.
-[[nodiscard]] std::string environment(const char* name);
-
 /// Where docker's command line keeps its settings: the folder that DOCKER_CONFIG names (or that the file it names lies
 /// in), else ~/.docker; empty without a home.
 [[nodiscard]] std::string docker_folder();

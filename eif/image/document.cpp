@@ -2,7 +2,7 @@
 #include "eif/image/document.h"
 
 #include "eif/image/digest.h"
-#include "nitro/bytes.h"
+#include "src/base/bytes.h"
 
 namespace nitro::image {
 

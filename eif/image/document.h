@@ -8,8 +8,8 @@
 
 #include "eif/image/budget.h"
 #include "eif/image/extent.h"
-#include "nitro/json.h"
 #include "nitro/result.h"
+#include "src/base/json.h"
 
 namespace nitro::image {
 
@@ -34,8 +34,8 @@ class Document {
   nlohmann::ordered_json json_;
 };
 
-/// Parses a document of an image (nitro/json.h); `what` names it in messages. The memory is charged before any of it is
-/// used. Errors: kEifBuilding.
+/// Parses a document of an image (src/base/json.h); `what` names it in messages. The memory is charged before any of it
+/// is used. Errors: kEifBuilding.
 Result<Document> parse_document(std::string_view text, std::string_view what, Budget& budget);
 /// Parses what is looked at and dropped: an answer of an engine or a registry, a file of the user's. Errors:
 /// kEifBuilding, also when it would need more than kMaxAnswerHeldBytes.

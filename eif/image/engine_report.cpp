@@ -2,8 +2,8 @@
 #include "eif/image/engine_report.h"
 
 #include "eif/image/source.h"
-#include "nitro/bytes.h"
-#include "nitro/text.h"
+#include "src/base/bytes.h"
+#include "src/base/text.h"
 
 namespace nitro::image {
 

@@ -5,8 +5,8 @@
 #include <filesystem>
 #include <utility>
 
-#include "nitro/bytes.h"
-#include "nitro/text.h"
+#include "src/base/bytes.h"
+#include "src/base/text.h"
 
 namespace nitro::image {
 

@@ -11,8 +11,8 @@
 #include "eif/image/decompress.h"
 #include "eif/image/digest.h"
 #include "eif/image/ramdisk.h"
-#include "nitro/bytes.h"
 #include "nitro/fd.h"
+#include "src/base/bytes.h"
 
 namespace nitro::image {
 

@@ -2,7 +2,7 @@
 #include "eif/image/index.h"
 
 #include "eif/image/source.h"
-#include "nitro/bytes.h"
+#include "src/base/bytes.h"
 
 namespace nitro::image {
 

@@ -5,7 +5,7 @@
 #include <array>
 #include <string_view>
 
-#include "nitro/json.h"
+#include "src/base/json.h"
 
 namespace nitro::image {
 

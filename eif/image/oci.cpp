@@ -7,7 +7,7 @@
 #include "eif/image/decompress.h"
 #include "eif/image/digest.h"
 #include "eif/image/index.h"
-#include "nitro/bytes.h"
+#include "src/base/bytes.h"
 
 namespace nitro::image {
 

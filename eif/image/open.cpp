@@ -3,7 +3,7 @@
 
 #include "eif/image/digest.h"
 #include "eif/image/registry.h"
-#include "nitro/bytes.h"
+#include "src/base/bytes.h"
 
 namespace nitro::image {
 

@@ -5,7 +5,7 @@
 #include <limits>
 
 #include "eif/image/source.h"
-#include "nitro/text.h"
+#include "src/base/text.h"
 
 namespace nitro::image {
 

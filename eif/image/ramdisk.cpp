@@ -6,7 +6,7 @@
 #include <set>
 
 #include "eif/image/cpio.h"
-#include "nitro/bytes.h"
+#include "src/base/bytes.h"
 
 namespace nitro::image {
 

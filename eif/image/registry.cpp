@@ -10,9 +10,9 @@
 #include "eif/image/oci.h"
 #include "eif/image/registry_certificates.h"
 #include "eif/image/token.h"
-#include "nitro/bytes.h"
-#include "nitro/output_file.h"
-#include "nitro/text.h"
+#include "src/base/bytes.h"
+#include "src/base/output_file.h"
+#include "src/base/text.h"
 
 namespace nitro::image {
 

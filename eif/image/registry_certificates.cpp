@@ -7,16 +7,17 @@
 #include <filesystem>
 
 #include "eif/image/docker_config.h"
-#include "nitro/bytes.h"
 #include "nitro/fd.h"
+#include "src/base/bytes.h"
+#include "src/base/environment.h"
 
 namespace nitro::image {
 
 std::vector<std::string> certificate_folders() {
-  auto settings = environment("XDG_CONFIG_HOME");
-  if (const auto home = environment("HOME"); settings.empty() && !home.empty()) settings = home + "/.config";
+  auto settings = environment_variable("XDG_CONFIG_HOME");
+  if (const auto home = environment_variable("HOME"); home && !settings) settings = *home + "/.config";
   std::vector<std::string> folders;
-  if (!settings.empty()) folders = {settings + "/docker/certs.d", settings + "/containers/certs.d"};
+  if (settings) folders = {*settings + "/docker/certs.d", *settings + "/containers/certs.d"};
   folders.insert(folders.end(), {"/etc/docker/certs.d", "/etc/containers/certs.d"});
   return folders;
 }

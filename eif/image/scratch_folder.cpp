@@ -7,7 +7,8 @@
 #include <span>
 
 #include "eif/image/docker_config.h"
-#include "nitro/bytes.h"
+#include "src/base/bytes.h"
+#include "src/base/environment.h"
 
 namespace nitro::image {
 
@@ -21,8 +22,7 @@ constexpr const char* kKeepFolder =
 }  // namespace
 
 Result<ScratchFolder> ScratchFolder::make() {
-  auto folder = environment("TMPDIR");
-  if (folder.empty()) folder = "/var/tmp";
+  const auto folder = environment_variable("TMPDIR").value_or("/var/tmp");
   NITRO_TRY(auto pipe, make_pipe());
   NITRO_TRY(auto answer, make_pipe());
   ChildOptions options;

@@ -4,9 +4,9 @@
 #include <string>
 #include <utility>
 
-#include "nitro/child.h"
 #include "nitro/fd.h"
 #include "nitro/result.h"
+#include "src/runtime/child.h"
 
 namespace nitro::image {
 

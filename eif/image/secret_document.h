@@ -3,7 +3,7 @@
 
 #include <nlohmann/json.hpp>
 
-#include "nitro/secret.h"
+#include "src/base/secret.h"
 
 namespace nitro::image {
 

@@ -5,7 +5,7 @@
 
 #include <algorithm>
 
-#include "nitro/bytes.h"
+#include "src/base/bytes.h"
 
 namespace nitro::image {
 

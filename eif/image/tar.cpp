@@ -10,7 +10,7 @@
 #include <utility>
 
 #include "eif/image/tar_format.h"
-#include "nitro/bytes.h"
+#include "src/base/bytes.h"
 
 namespace nitro::image {
 

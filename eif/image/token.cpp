@@ -5,9 +5,9 @@
 
 #include "eif/image/secret_document.h"
 #include "eif/image/source.h"
-#include "nitro/bytes.h"
-#include "nitro/http.h"
-#include "nitro/text.h"
+#include "src/base/bytes.h"
+#include "src/base/text.h"
+#include "src/http/http.h"
 
 namespace nitro::image {
 

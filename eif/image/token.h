@@ -8,8 +8,8 @@
 #include <vector>
 
 #include "eif/image/credentials.h"
-#include "nitro/http.h"
-#include "nitro/secret.h"
+#include "src/base/secret.h"
+#include "src/http/http.h"
 
 namespace nitro::image {
 

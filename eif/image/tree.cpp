@@ -4,7 +4,7 @@
 #include <algorithm>
 #include <limits>
 
-#include "nitro/bytes.h"
+#include "src/base/bytes.h"
 
 namespace nitro::image {
 

@@ -7,8 +7,8 @@
 
 #include "eif/kms/credential_chain.h"
 #include "eif/kms/service.h"
-#include "nitro/bytes.h"
-#include "nitro/json.h"
+#include "src/base/bytes.h"
+#include "src/base/json.h"
 
 namespace nitro::kms {
 
@@ -30,18 +30,18 @@ Refusal refusal_in(const std::string& body) {
 }  // namespace
 
 Result<nlohmann::ordered_json> Client::call(const char* action, nlohmann::json parameters) {
-  if (!credentials_ || (credentials_->expires && *credentials_->expires < surroundings_.now() + kLastSeconds)) {
-    NITRO_TRY(credentials_, find_credentials(surroundings_, key_));
+  if (!credentials_ || (credentials_->expires && *credentials_->expires < environment_.now() + kLastSeconds)) {
+    NITRO_TRY(credentials_, find_credentials(environment_, key_));
   }
   parameters["KeyId"] = key_.text;
   http::Request request;
   request.method = "POST";
-  request.url = endpoint("kms", key_, surroundings_) + "/";
+  request.url = endpoint("kms", key_, environment_) + "/";
   request.headers = {"Content-Type: application/x-amz-json-1.1", fmt::format("X-Amz-Target: TrentService.{}", action)};
   request.body = parameters.dump();
   request.aws_signature = signature_of(*credentials_, key_.region, "kms");
   const auto step = fmt::format("asking AWS KMS for {} with the key {}", action, quote(key_.text));
-  NITRO_TRY(const auto body, ask_service(surroundings_, std::move(request),
+  NITRO_TRY(const auto body, ask_service(environment_, std::move(request),
                                          {.step = step, .source = credentials_->source, .read_refusal = refusal_in}));
   auto answer = parse_json(body.text(), ErrorCode::kSigning);
   if (answer && answer->is_object()) return answer;

@@ -10,8 +10,8 @@
 #include <vector>
 
 #include "eif/kms/credentials.h"
+#include "eif/kms/environment.h"
 #include "eif/kms/key_arn.h"
-#include "eif/kms/surroundings.h"
 #include "nitro/result.h"
 
 namespace nitro::kms {
@@ -28,7 +28,7 @@ struct PublicKey {
 /// whom it asks and how often.
 class Client {
  public:
-  Client(KeyArn key, Surroundings surroundings) : key_(std::move(key)), surroundings_(std::move(surroundings)) {}
+  Client(KeyArn key, Environment environment) : key_(std::move(key)), environment_(std::move(environment)) {}
 
   /// GetPublicKey of the API. Errors: kSigning, one sentence that says what to do.
   Result<PublicKey> public_key();
@@ -40,7 +40,7 @@ class Client {
   Result<nlohmann::ordered_json> call(const char* action, nlohmann::json parameters);
 
   KeyArn key_;
-  Surroundings surroundings_;
+  Environment environment_;
   std::optional<Credentials> credentials_;
 };
 

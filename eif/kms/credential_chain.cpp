@@ -14,10 +14,10 @@
 #include "eif/kms/credential_endpoints.h"
 #include "eif/kms/profile.h"
 #include "eif/kms/sts.h"
-#include "nitro/bytes.h"
-#include "nitro/child.h"
 #include "nitro/fd.h"
-#include "nitro/text.h"
+#include "src/base/bytes.h"
+#include "src/base/text.h"
+#include "src/runtime/child.h"
 
 namespace nitro::kms {
 
@@ -33,10 +33,10 @@ Failure refuse(std::string message) {
   return fail(ErrorCode::kSigning, std::move(message));
 }
 
-Result<std::optional<Credentials>> from_environment(const Surroundings& surroundings) {
-  Credentials credentials{.access_key_id = surroundings.variable("AWS_ACCESS_KEY_ID"),
-                          .secret_access_key = Secret(surroundings.variable("AWS_SECRET_ACCESS_KEY")),
-                          .session_token = Secret(surroundings.variable("AWS_SESSION_TOKEN")),
+Result<std::optional<Credentials>> from_environment(const Environment& environment) {
+  Credentials credentials{.access_key_id = environment.variable("AWS_ACCESS_KEY_ID"),
+                          .secret_access_key = Secret(environment.variable("AWS_SECRET_ACCESS_KEY")),
+                          .session_token = Secret(environment.variable("AWS_SESSION_TOKEN")),
                           .expires = std::nullopt,
                           .source = "the environment"};
   if (credentials.access_key_id.empty() && credentials.secret_access_key.empty()) return std::optional<Credentials>();
@@ -88,22 +88,22 @@ Result<Credentials> keys_of(const Profile& profile, const std::string& source) {
                   .source = source});
 }
 
-Result<Credentials> from_web_identity(const Surroundings& surroundings, const KeyArn& key,
-                                      const std::string& token_file, const Role& role) {
+Result<Credentials> from_web_identity(const Environment& environment, const KeyArn& key, const std::string& token_file,
+                                      const Role& role) {
   auto token = read_text_file(token_file, kMaxTokenBytes);
   if (!token) return Failure(std::move(token).error().as(ErrorCode::kSigning));
   // Files end with a line break, tokens do not.
   token->erase(token->find_last_not_of("\r\n") + 1);
-  return assume_role_with_web_identity(surroundings, key, role, Secret(*std::move(token)));
+  return assume_role_with_web_identity(environment, key, role, Secret(*std::move(token)));
 }
 
 // A profile may take on a role with the credentials of another one, and that one in turn; `users` are those that have
 // led to `name`. Nothing when the profile has other settings only.
-Result<std::optional<Credentials>> from_profile(const Surroundings& surroundings, const KeyArn& key,
+Result<std::optional<Credentials>> from_profile(const Environment& environment, const KeyArn& key,
                                                 const std::string& name, std::vector<std::string> users);
 
 // What a profile with role_arn takes on the role with.
-Result<Credentials> source_of_role(const Surroundings& surroundings, const KeyArn& key, const std::string& name,
+Result<Credentials> source_of_role(const Environment& environment, const KeyArn& key, const std::string& name,
                                    const Profile& profile, std::vector<std::string> users) {
   const auto origin = value_of(profile, "credential_source").text();
   Result<std::optional<Credentials>> found = std::optional<Credentials>();
@@ -111,13 +111,13 @@ Result<Credentials> source_of_role(const Surroundings& surroundings, const KeyAr
     found = keys_of(profile, "the profile " + quote(name));
   } else if (!other.empty()) {
     users.push_back(name);
-    found = from_profile(surroundings, key, other, std::move(users));
+    found = from_profile(environment, key, other, std::move(users));
   } else if (origin == "Environment") {
-    found = from_environment(surroundings);
+    found = from_environment(environment);
   } else if (origin == "EcsContainer") {
-    found = container_credentials(surroundings);
+    found = container_credentials(environment);
   } else if (origin == "Ec2InstanceMetadata") {
-    found = instance_credentials(surroundings);
+    found = instance_credentials(environment);
   }
   if (!found) return Failure(std::move(found).error());
   if (*found) return **std::move(found);
@@ -126,15 +126,15 @@ Result<Credentials> source_of_role(const Surroundings& surroundings, const KeyAr
       quote(name)));
 }
 
-Result<std::optional<Credentials>> from_profile(const Surroundings& surroundings, const KeyArn& key,
+Result<std::optional<Credentials>> from_profile(const Environment& environment, const KeyArn& key,
                                                 const std::string& name, std::vector<std::string> users) {
   const auto source = "the profile " + quote(name);
   if (std::find(users.begin(), users.end(), name) != users.end()) {
     return refuse(source + " takes on a role with its own credentials, through source_profile");
   }
-  NITRO_TRY(const auto profile, load_profile(surroundings, name));
+  NITRO_TRY(const auto profile, load_profile(environment, name));
   if (!profile) {
-    if (users.empty() && surroundings.variable("AWS_PROFILE").empty()) return std::optional<Credentials>();
+    if (users.empty() && environment.variable("AWS_PROFILE").empty()) return std::optional<Credentials>();
     return refuse(
         fmt::format("{} is not in ~/.aws/config and not in ~/.aws/credentials, or the files that AWS_CONFIG_FILE and "
                     "AWS_SHARED_CREDENTIALS_FILE name",
@@ -147,11 +147,11 @@ Result<std::optional<Credentials>> from_profile(const Surroundings& surroundings
                       .external_id = value_of(*profile, "external_id").text()};
       !role.arn.empty()) {
     if (const auto file = value_of(*profile, "web_identity_token_file").text(); !file.empty()) {
-      return from_web_identity(surroundings, key, file, role);
+      return from_web_identity(environment, key, file, role);
     }
     if (!value_of(*profile, "mfa_serial").empty()) return refuse(source + " asks for a second factor; " + kExport);
-    NITRO_TRY(const auto by, source_of_role(surroundings, key, name, *profile, std::move(users)));
-    return assume_role(surroundings, key, role, by);
+    NITRO_TRY(const auto by, source_of_role(environment, key, name, *profile, std::move(users)));
+    return assume_role(environment, key, role, by);
   }
   if (!value_of(*profile, "sso_session").empty() || !value_of(*profile, "sso_start_url").empty()) {
     return refuse(source + " is one of single sign-on, which this program does not know; " + kExport);
@@ -165,28 +165,28 @@ Result<std::optional<Credentials>> from_profile(const Surroundings& surroundings
 
 }  // namespace
 
-Result<Credentials> find_credentials(const Surroundings& surroundings, const KeyArn& key) {
-  NITRO_TRY(auto found, from_environment(surroundings));
+Result<Credentials> find_credentials(const Environment& environment, const KeyArn& key) {
+  NITRO_TRY(auto found, from_environment(environment));
   if (found) return *std::move(found);
-  NITRO_TRY(found, from_profile(surroundings, key, profile_name(surroundings), {}));
+  NITRO_TRY(found, from_profile(environment, key, profile_name(environment), {}));
   if (found) return *std::move(found);
-  if (const auto file = surroundings.variable("AWS_WEB_IDENTITY_TOKEN_FILE"); !file.empty()) {
-    const Role role{.arn = surroundings.variable("AWS_ROLE_ARN"),
-                    .session_name = surroundings.variable("AWS_ROLE_SESSION_NAME"),
+  if (const auto file = environment.variable("AWS_WEB_IDENTITY_TOKEN_FILE"); !file.empty()) {
+    const Role role{.arn = environment.variable("AWS_ROLE_ARN"),
+                    .session_name = environment.variable("AWS_ROLE_SESSION_NAME"),
                     .external_id = {}};
     if (role.arn.empty()) return refuse("AWS_WEB_IDENTITY_TOKEN_FILE is set, but AWS_ROLE_ARN is not");
-    return from_web_identity(surroundings, key, file, role);
+    return from_web_identity(environment, key, file, role);
   }
-  NITRO_TRY(found, container_credentials(surroundings));
+  NITRO_TRY(found, container_credentials(environment));
   if (found) return *std::move(found);
 
   constexpr const char* kNone =
       "there are no AWS credentials: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, name a profile in AWS_PROFILE, "
       "or give this EC2 instance a role";
-  if (to_lower(surroundings.variable("AWS_EC2_METADATA_DISABLED")) == "true") {
+  if (to_lower(environment.variable("AWS_EC2_METADATA_DISABLED")) == "true") {
     return refuse(std::string(kNone) + " and unset AWS_EC2_METADATA_DISABLED");
   }
-  auto credentials = instance_credentials(surroundings);
+  auto credentials = instance_credentials(environment);
   if (!credentials) return refuse(fmt::format("{} ({})", kNone, credentials.error().message()));
   return credentials;
 }

@@ -2,8 +2,8 @@
 #pragma once
 
 #include "eif/kms/credentials.h"
+#include "eif/kms/environment.h"
 #include "eif/kms/key_arn.h"
-#include "eif/kms/surroundings.h"
 #include "nitro/result.h"
 
 namespace nitro::kms {
@@ -20,6 +20,6 @@ namespace nitro::kms {
 /// does one that takes what this program does not do: single sign-on, a second factor.
 /// `key` says which region's AWS STS is asked for roles. Errors: kSigning, the message says what to do; no secret is in
 /// it.
-Result<Credentials> find_credentials(const Surroundings& surroundings, const KeyArn& key);
+Result<Credentials> find_credentials(const Environment& environment, const KeyArn& key);
 
 }  // namespace nitro::kms

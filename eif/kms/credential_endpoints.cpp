@@ -7,9 +7,9 @@
 #include <array>
 #include <utility>
 
-#include "nitro/bytes.h"
 #include "nitro/fd.h"
-#include "nitro/text.h"
+#include "src/base/bytes.h"
+#include "src/base/text.h"
 
 namespace nitro::kms {
 
@@ -33,8 +33,8 @@ http::Request request_to(std::string url) {
 }
 
 // The body of a success.
-Result<Secret> ask(const Surroundings& surroundings, const http::Request& request) {
-  auto response = surroundings.send(request);
+Result<Secret> ask(const Environment& environment, const http::Request& request) {
+  auto response = environment.send(request);
   if (!response) return Failure(std::move(response).error());
   Secret body(std::move(response->body));
   if (!response->success()) {
@@ -49,9 +49,9 @@ bool may_have_token(const http::Peer& peer) {
 }
 
 // Nothing when there is none.
-Result<Secret> container_token(const Surroundings& surroundings) {
-  Secret token(surroundings.variable("AWS_CONTAINER_AUTHORIZATION_TOKEN"));
-  if (const auto path = surroundings.variable("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE"); !path.empty()) {
+Result<Secret> container_token(const Environment& environment) {
+  Secret token(environment.variable("AWS_CONTAINER_AUTHORIZATION_TOKEN"));
+  if (const auto path = environment.variable("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE"); !path.empty()) {
     auto text = read_text_file(path, kMaxTokenBytes);
     if (!text) return Failure(std::move(text).error().as(ErrorCode::kSigning));
     token = Secret(*std::move(text));
@@ -63,11 +63,11 @@ Result<Secret> container_token(const Surroundings& surroundings) {
   return token;
 }
 
-Result<std::string> container_url(const Surroundings& surroundings) {
-  if (const auto path = surroundings.variable("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI"); !path.empty()) {
+Result<std::string> container_url(const Environment& environment) {
+  if (const auto path = environment.variable("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI"); !path.empty()) {
     return std::string(kContainerHost) + (path.starts_with('/') ? "" : "/") + path;
   }
-  auto url = surroundings.variable("AWS_CONTAINER_CREDENTIALS_FULL_URI");
+  auto url = environment.variable("AWS_CONTAINER_CREDENTIALS_FULL_URI");
   const auto peer = http::peer_of(url);
   if (!peer || (peer->scheme != "https" && peer->scheme != "http") || !may_have_token(*peer)) {
     return fail(
@@ -81,26 +81,26 @@ Result<std::string> container_url(const Surroundings& surroundings) {
 
 }  // namespace
 
-Result<std::optional<Credentials>> container_credentials(const Surroundings& surroundings) {
-  if (surroundings.variable("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI").empty() &&
-      surroundings.variable("AWS_CONTAINER_CREDENTIALS_FULL_URI").empty()) {
+Result<std::optional<Credentials>> container_credentials(const Environment& environment) {
+  if (environment.variable("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI").empty() &&
+      environment.variable("AWS_CONTAINER_CREDENTIALS_FULL_URI").empty()) {
     return std::optional<Credentials>();
   }
   constexpr const char* kSource = "the container's credentials";
-  NITRO_TRY(auto url, container_url(surroundings));
+  NITRO_TRY(auto url, container_url(environment));
   auto request = request_to(std::move(url));
-  NITRO_TRY(const auto token, container_token(surroundings));
+  NITRO_TRY(const auto token, container_token(environment));
   if (!token.empty()) request.headers.push_back("Authorization: " + token.text());
-  auto body = ask(surroundings, request);
+  auto body = ask(environment, request);
   if (!body) return fail_within(kSource, std::move(body).error());
   NITRO_TRY(auto credentials, credentials_in(*body, kSource));
   return std::optional(std::move(credentials));
 }
 
-Result<Credentials> instance_credentials(const Surroundings& surroundings) {
-  auto host = surroundings.variable("AWS_EC2_METADATA_SERVICE_ENDPOINT");
+Result<Credentials> instance_credentials(const Environment& environment) {
+  auto host = environment.variable("AWS_EC2_METADATA_SERVICE_ENDPOINT");
   if (host.empty()) {
-    const bool v6 = to_lower(surroundings.variable("AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE")) == "ipv6";
+    const bool v6 = to_lower(environment.variable("AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE")) == "ipv6";
     host = v6 ? kInstanceHostV6 : kInstanceHost;
   }
   while (host.ends_with('/')) host.pop_back();
@@ -108,16 +108,16 @@ Result<Credentials> instance_credentials(const Surroundings& surroundings) {
   auto request = request_to(host + "/latest/api/token");
   request.method = "PUT";
   request.headers = {"X-aws-ec2-metadata-token-ttl-seconds: 60"};
-  NITRO_TRY(const auto token, ask(surroundings, request));
+  NITRO_TRY(const auto token, ask(environment, request));
 
   constexpr const char* kRoles = "/latest/meta-data/iam/security-credentials/";
   request = request_to(host + kRoles);
   request.headers = {"X-aws-ec2-metadata-token: " + token.text()};
-  auto roles = ask(surroundings, request);
+  auto roles = ask(environment, request);
   if (!roles) return fail_within("this EC2 instance has no role", std::move(roles).error());
   const auto role = roles->text().substr(0, roles->text().find_first_of("\r\n"));
   request.url = host + kRoles + http::url_encoded(role);
-  NITRO_TRY(const auto body, ask(surroundings, request));
+  NITRO_TRY(const auto body, ask(environment, request));
   return credentials_in(body, "the instance's role " + quote(role));
 }
 

@@ -4,7 +4,7 @@
 #include <optional>
 
 #include "eif/kms/credentials.h"
-#include "eif/kms/surroundings.h"
+#include "eif/kms/environment.h"
 #include "nitro/result.h"
 
 namespace nitro::kms {
@@ -13,11 +13,11 @@ namespace nitro::kms {
 /// 169.254.170.2, else AWS_CONTAINER_CREDENTIALS_FULL_URI, with the token of AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE or
 /// AWS_CONTAINER_AUTHORIZATION_TOKEN. As in the AWS SDKs a full URI is https, or names this machine or an address of
 /// those services: the token is for nobody else. Nothing when neither variable is set. Errors: kSigning.
-Result<std::optional<Credentials>> container_credentials(const Surroundings& surroundings);
+Result<std::optional<Credentials>> container_credentials(const Environment& environment);
 
 /// The credentials of the role of this EC2 instance, from its metadata service (version 2 only) at 169.254.169.254, or
 /// where AWS_EC2_METADATA_SERVICE_ENDPOINT or AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE (IPv4, IPv6) say. Gives up after a
 /// second without a connection: there is nobody elsewhere than on EC2. Errors: kSigning.
-Result<Credentials> instance_credentials(const Surroundings& surroundings);
+Result<Credentials> instance_credentials(const Environment& environment);
 
 }  // namespace nitro::kms

@@ -4,7 +4,8 @@
 #include <algorithm>
 #include <utility>
 
-#include "nitro/json.h"
+#include "src/base/json.h"
+#include "src/base/rfc3339.h"
 
 namespace nitro::kms {
 
@@ -27,17 +28,6 @@ bool is_one_word(const std::string& text) {
 }
 
 }  // namespace
-
-std::optional<std::time_t> time_in(std::string text) {
-  if (const auto dot = text.find('.'); dot != std::string::npos) {
-    text.erase(dot, text.find_first_not_of("0123456789", dot + 1) - dot);
-  }
-  std::tm time{};
-  const char* end = ::strptime(text.c_str(), "%Y-%m-%dT%H:%M:%S%z", &time);
-  if (end == nullptr || *end != '\0') return std::nullopt;
-  const auto offset = time.tm_gmtoff;
-  return ::timegm(&time) - offset;
-}
 
 Result<Credentials> checked(Credentials credentials) {
   if (credentials.access_key_id.empty() || credentials.secret_access_key.empty()) {
@@ -66,7 +56,7 @@ Result<Credentials> credentials_in(const Secret& text, const std::string& source
   return checked({.access_key_id = take_text(*document, "AccessKeyId").text(),
                   .secret_access_key = take_text(*document, "SecretAccessKey"),
                   .session_token = std::move(token),
-                  .expires = time_in(take_text(*document, "Expiration").text()),
+                  .expires = parse_rfc3339(take_text(*document, "Expiration").text()),
                   .source = source});
 }
 

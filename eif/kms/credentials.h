@@ -6,9 +6,9 @@
 #include <string>
 #include <string_view>
 
-#include "nitro/http.h"
 #include "nitro/result.h"
-#include "nitro/secret.h"
+#include "src/base/secret.h"
+#include "src/http/http.h"
 
 namespace nitro::kms {
 
@@ -31,8 +31,5 @@ Result<Credentials> credentials_in(const Secret& text, const std::string& source
 
 /// `credentials`, if they are complete and can be sent. Errors: kSigning, as above.
 Result<Credentials> checked(Credentials credentials);
-
-/// RFC 3339, also with a fraction of a second, in seconds since 1970. Nothing when it is not understood.
-[[nodiscard]] std::optional<std::time_t> time_in(std::string text);
 
 }  // namespace nitro::kms

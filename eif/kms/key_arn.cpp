@@ -5,7 +5,7 @@
 
 #include <regex>
 
-#include "nitro/bytes.h"
+#include "src/base/bytes.h"
 
 namespace nitro::kms {
 

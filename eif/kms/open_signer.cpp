@@ -5,10 +5,10 @@
 
 #include <utility>
 
-#include "eif/certificate.h"
+#include "eif/format/certificate.h"
 #include "eif/kms/client.h"
 #include "eif/kms/key_arn.h"
-#include "nitro/bytes.h"
+#include "src/base/bytes.h"
 
 namespace nitro::kms {
 
@@ -55,15 +55,15 @@ class KmsSigner : public eif::Signer {
 }  // namespace
 
 Result<std::unique_ptr<eif::Signer>> open_signer(const std::string& private_key, const std::string& certificate_path,
-                                                 const Surroundings& surroundings) {
+                                                 const Environment& environment) {
   for (const auto& [option, value] :
        {std::pair("--private-key", &private_key), std::pair("--signing-certificate", &certificate_path)}) {
     if (value->empty()) return fail(ErrorCode::kSigning, fmt::format("{} is empty; name a file", option));
   }
-  if (!is_arn(private_key)) return eif::load_signer(private_key, certificate_path, surroundings.now());
+  if (!is_arn(private_key)) return eif::load_signer(private_key, certificate_path, environment.now());
   NITRO_TRY(const auto arn, parse_key_arn(private_key));
-  NITRO_TRY(auto certificate, eif::read_signing_certificate(certificate_path, surroundings.now()));
-  Client client(arn, surroundings);
+  NITRO_TRY(auto certificate, eif::read_signing_certificate(certificate_path, environment.now()));
+  Client client(arn, environment);
   NITRO_TRY(const auto told, client.public_key());
   const auto key = key_in(told.der);
   const auto rules = eif::curve_rules(key.get());

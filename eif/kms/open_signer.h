@@ -5,7 +5,7 @@
 #include <string>
 #include <string_view>
 
-#include "eif/kms/surroundings.h"
+#include "eif/kms/environment.h"
 #include "nitro/eif/sign.h"
 #include "nitro/result.h"
 
@@ -16,7 +16,7 @@ namespace nitro::kms {
 /// in KMS is asked for its public part (kms:GetPublicKey), which has to be the certificate's; sign_digest() then asks
 /// for one signature (kms:Sign). Errors: kSigning.
 Result<std::unique_ptr<eif::Signer>> open_signer(const std::string& private_key, const std::string& certificate_path,
-                                                 const Surroundings& surroundings = Surroundings::of_process());
+                                                 const Environment& environment = Environment::of_process());
 
 /// What the user has to be told of a signer before its certificate is published: a line for stderr that names the
 /// private keys that lie beside the certificate, or an empty text.

@@ -6,7 +6,7 @@
 #include <utility>
 
 #include "nitro/fd.h"
-#include "nitro/text.h"
+#include "src/base/text.h"
 
 namespace nitro::kms {
 
@@ -39,10 +39,10 @@ std::optional<std::string_view> profile_of_section(std::string_view line, Shared
   return trimmed(title.substr(kWord.size()));
 }
 
-std::string path_of(const Surroundings& surroundings, const char* variable, const char* usual) {
-  auto path = surroundings.variable(variable);
+std::string path_of(const Environment& environment, const char* variable, const char* usual) {
+  auto path = environment.variable(variable);
   if (path.empty()) path = usual;
-  const auto home = surroundings.variable("HOME");
+  const auto home = environment.variable("HOME");
   if (path.starts_with("~/")) path = home.empty() ? std::string() : home + path.substr(1);
   return path;
 }
@@ -88,15 +88,15 @@ std::optional<Profile> profile_in(std::string_view text, SharedFile file, std::s
   return profile;
 }
 
-std::string profile_name(const Surroundings& surroundings) {
-  const auto name = surroundings.variable("AWS_PROFILE");
+std::string profile_name(const Environment& environment) {
+  const auto name = environment.variable("AWS_PROFILE");
   return name.empty() ? "default" : name;
 }
 
-Result<std::optional<Profile>> load_profile(const Surroundings& surroundings, std::string_view name) {
+Result<std::optional<Profile>> load_profile(const Environment& environment, std::string_view name) {
   NITRO_TRY(auto config,
-            load_file(path_of(surroundings, "AWS_CONFIG_FILE", "~/.aws/config"), SharedFile::kConfig, name));
-  NITRO_TRY(auto credentials, load_file(path_of(surroundings, "AWS_SHARED_CREDENTIALS_FILE", "~/.aws/credentials"),
+            load_file(path_of(environment, "AWS_CONFIG_FILE", "~/.aws/config"), SharedFile::kConfig, name));
+  NITRO_TRY(auto credentials, load_file(path_of(environment, "AWS_SHARED_CREDENTIALS_FILE", "~/.aws/credentials"),
                                         SharedFile::kCredentials, name));
   if (!config || !credentials) return config ? std::move(config) : std::move(credentials);
   // merge() keeps what is there already.

@@ -6,9 +6,9 @@
 #include <string>
 #include <string_view>
 
-#include "eif/kms/surroundings.h"
+#include "eif/kms/environment.h"
 #include "nitro/result.h"
-#include "nitro/secret.h"
+#include "src/base/secret.h"
 
 namespace nitro::kms {
 
@@ -30,11 +30,11 @@ enum class SharedFile { kConfig, kCredentials };
 [[nodiscard]] std::optional<Profile> profile_in(std::string_view text, SharedFile file, std::string_view name);
 
 /// The name of the profile to use: AWS_PROFILE, else "default".
-[[nodiscard]] std::string profile_name(const Surroundings& surroundings);
+[[nodiscard]] std::string profile_name(const Environment& environment);
 
 /// The profile `name` of both files, AWS_CONFIG_FILE (~/.aws/config) and AWS_SHARED_CREDENTIALS_FILE
 /// (~/.aws/credentials); settings in the latter win. A file that is not there is empty. Nothing when neither has the
 /// profile. Errors: kSigning for a file that cannot be read.
-Result<std::optional<Profile>> load_profile(const Surroundings& surroundings, std::string_view name);
+Result<std::optional<Profile>> load_profile(const Environment& environment, std::string_view name);
 
 }  // namespace nitro::kms

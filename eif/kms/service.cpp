@@ -9,7 +9,7 @@
 #include <string_view>
 #include <utility>
 
-#include "nitro/bytes.h"
+#include "src/base/bytes.h"
 
 namespace nitro::kms {
 
@@ -77,31 +77,31 @@ std::string advice_on(const Refusal& refusal, long status, const std::string& so
 
 }  // namespace
 
-std::string endpoint(const std::string& service, const KeyArn& key, const Surroundings& surroundings) {
+std::string endpoint(const std::string& service, const KeyArn& key, const Environment& environment) {
   std::string upper = service;
   std::transform(upper.begin(), upper.end(), upper.begin(),
                  [](unsigned char c) { return static_cast<char>(std::toupper(c)); });
   for (const std::string& name : {"AWS_ENDPOINT_URL_" + upper, std::string("AWS_ENDPOINT_URL")}) {
-    auto url = surroundings.variable(name.c_str());
+    auto url = environment.variable(name.c_str());
     while (url.ends_with('/')) url.pop_back();
     if (!url.empty()) return url;
   }
-  const bool fips = surroundings.variable("AWS_USE_FIPS_ENDPOINT") == "true";
+  const bool fips = environment.variable("AWS_USE_FIPS_ENDPOINT") == "true";
   return fmt::format("https://{}{}.{}.amazonaws.com{}", service, fips ? "-fips" : "", key.region,
                      key.partition == "aws-cn" ? ".cn" : "");
 }
 
-Result<Secret> ask_service(const Surroundings& surroundings, http::Request request, const Question& question) {
+Result<Secret> ask_service(const Environment& environment, http::Request request, const Question& question) {
   request.connect_timeout_seconds = 5;
   request.total_timeout_seconds = 30;
   request.failure = ErrorCode::kSigning;
   auto pause = kFirstPause;
   for (int attempt = 1;; ++attempt, pause *= 2) {
-    auto response = surroundings.send(request);
+    auto response = environment.send(request);
     if (response && response->success()) return Secret(std::move(response->body));
     const auto refusal = response ? question.read_refusal(response->body) : Refusal();
     if (attempt < kAttempts && (!response || may_go_better(response->status, refusal.type))) {
-      surroundings.pause(pause);
+      environment.pause(pause);
       continue;
     }
     if (!response) return fail_within(question.step, std::move(response).error());

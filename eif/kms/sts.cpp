@@ -5,7 +5,8 @@
 #include <utility>
 
 #include "eif/kms/service.h"
-#include "nitro/bytes.h"
+#include "src/base/bytes.h"
+#include "src/base/rfc3339.h"
 
 namespace nitro::kms {
 
@@ -25,14 +26,14 @@ Refusal refusal_in(const std::string& body) {
   return {element(body, "Code"), element(body, "Message")};
 }
 
-Result<Credentials> ask(const Surroundings& surroundings, const KeyArn& key, const Role& role, http::Request request,
+Result<Credentials> ask(const Environment& environment, const KeyArn& key, const Role& role, http::Request request,
                         const std::string& source) {
   request.method = "POST";
-  request.url = endpoint("sts", key, surroundings) + "/";
+  request.url = endpoint("sts", key, environment) + "/";
   request.headers = {"Content-Type: application/x-www-form-urlencoded"};
   request.body += "&Version=2011-06-15&RoleArn=" + http::url_encoded(role.arn) +
                   "&RoleSessionName=" + http::url_encoded(role.session_name.empty() ? "nitro-cli" : role.session_name);
-  NITRO_TRY(const auto body, ask_service(surroundings, std::move(request),
+  NITRO_TRY(const auto body, ask_service(environment, std::move(request),
                                          {.step = "asking AWS STS for the role " + quote(role.arn),
                                           .source = source,
                                           .read_refusal = refusal_in}));
@@ -46,24 +47,24 @@ Result<Credentials> credentials_in_answer(const Secret& answer, const std::strin
   return checked({.access_key_id = element(xml, "AccessKeyId"),
                   .secret_access_key = Secret(element(xml, "SecretAccessKey")),
                   .session_token = Secret(element(xml, "SessionToken")),
-                  .expires = time_in(element(xml, "Expiration")),
+                  .expires = parse_rfc3339(element(xml, "Expiration")),
                   .source = source});
 }
 
-Result<Credentials> assume_role(const Surroundings& surroundings, const KeyArn& key, const Role& role,
+Result<Credentials> assume_role(const Environment& environment, const KeyArn& key, const Role& role,
                                 const Credentials& by) {
   http::Request request;
   request.body = "Action=AssumeRole";
   if (!role.external_id.empty()) request.body += "&ExternalId=" + http::url_encoded(role.external_id);
   request.aws_signature = signature_of(by, key.region, "sts");
-  return ask(surroundings, key, role, std::move(request), by.source);
+  return ask(environment, key, role, std::move(request), by.source);
 }
 
-Result<Credentials> assume_role_with_web_identity(const Surroundings& surroundings, const KeyArn& key, const Role& role,
+Result<Credentials> assume_role_with_web_identity(const Environment& environment, const KeyArn& key, const Role& role,
                                                   const Secret& token) {
   http::Request request;
   request.body = "Action=AssumeRoleWithWebIdentity&WebIdentityToken=" + http::url_encoded(token.text());
-  return ask(surroundings, key, role, std::move(request), "the web identity");
+  return ask(environment, key, role, std::move(request), "the web identity");
 }
 
 }  // namespace nitro::kms

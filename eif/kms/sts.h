@@ -4,10 +4,10 @@
 #include <string>
 
 #include "eif/kms/credentials.h"
+#include "eif/kms/environment.h"
 #include "eif/kms/key_arn.h"
-#include "eif/kms/surroundings.h"
 #include "nitro/result.h"
-#include "nitro/secret.h"
+#include "src/base/secret.h"
 
 namespace nitro::kms {
 
@@ -19,10 +19,10 @@ struct Role {
 };
 
 /// Credentials for an hour from AWS STS in the region of `key`: AssumeRole, for whom `by` stands. Errors: kSigning.
-Result<Credentials> assume_role(const Surroundings& surroundings, const KeyArn& key, const Role& role,
+Result<Credentials> assume_role(const Environment& environment, const KeyArn& key, const Role& role,
                                 const Credentials& by);
 /// The same for who holds `token`, of an identity provider that the role trusts (OpenID Connect).
-Result<Credentials> assume_role_with_web_identity(const Surroundings& surroundings, const KeyArn& key, const Role& role,
+Result<Credentials> assume_role_with_web_identity(const Environment& environment, const KeyArn& key, const Role& role,
                                                   const Secret& token);
 
 /// The credentials in an answer of AWS STS, which is XML. Errors: kSigning; the message begins with `source` and holds

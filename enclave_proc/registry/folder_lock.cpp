@@ -11,13 +11,13 @@
 #include <string>
 #include <thread>
 
-#include "nitro/bytes.h"
+#include "src/base/bytes.h"
 
 namespace nitro::proc {
 namespace {
 
 constexpr const char* kFileName = ".lock";
-constexpr std::int64_t kTurn = 0;
+constexpr std::int64_t kPublication = 0;
 constexpr std::int64_t kFirstName = 1;
 constexpr std::int64_t kFirstCid = std::int64_t{1} << 62;
 constexpr unsigned kNameBits = 61;
@@ -26,8 +26,8 @@ constexpr unsigned kNameBits = 61;
 constexpr std::chrono::milliseconds kShortPause(1);
 constexpr int kMostShortPauses = 200;
 
-/// Between two attempts to get the turn.
-constexpr std::chrono::milliseconds kTurnPause(5);
+/// Between two attempts to get the publication lock.
+constexpr std::chrono::milliseconds kPublicationPause(5);
 
 // fcntl takes its third argument by ellipsis; for these commands it is a struct flock with l_pid 0 (fcntl(2)).
 struct flock part_lock(std::int64_t start, std::int64_t length) {
@@ -155,12 +155,12 @@ Result<FolderLock> hold_cid(const SocketsFolder& folder, std::uint32_t cid) {
   return take_part(folder, kFirstCid + cid);
 }
 
-Result<FolderLock> take_turn(const SocketsFolder& folder, std::chrono::milliseconds patience) {
+Result<FolderLock> take_publication_lock(const SocketsFolder& folder, std::chrono::milliseconds patience) {
   const auto end = std::chrono::steady_clock::now() + patience;
   while (true) {
-    auto turn = take_part(folder, kTurn);
-    if (!turn || *turn || std::chrono::steady_clock::now() >= end) return turn;
-    std::this_thread::sleep_for(kTurnPause);
+    auto lock = take_part(folder, kPublication);
+    if (!lock || *lock || std::chrono::steady_clock::now() >= end) return lock;
+    std::this_thread::sleep_for(kPublicationPause);
   }
 }
 

@@ -23,8 +23,8 @@ namespace nitro::proc {
 /// alternative, could be bound by every user of the machine. The file is there while somebody holds something: who
 /// gives back the last lock removes it, and what a killed process leaves is removed by remove_unused_lock_file().
 ///
-/// The file's bytes, none of which is ever written: 0 is the turn, names are at 1 + a hash of 61 bits, CIDs at 2^62 +
-/// CID.
+/// The file's bytes, none of which is ever written: 0 is the publication lock, names are at 1 + a hash of 61 bits, CIDs
+/// at 2^62 + CID.
 class FolderLock {
  public:
   FolderLock() = default;
@@ -54,7 +54,7 @@ class FolderLock {
 Result<FolderLock> hold_name(const SocketsFolder& folder, std::string_view name);
 Result<FolderLock> hold_cid(const SocketsFolder& folder, std::uint32_t cid);
 /// The right to publish and to remove sockets. Waits at most `patience`.
-Result<FolderLock> take_turn(const SocketsFolder& folder, std::chrono::milliseconds patience);
+Result<FolderLock> take_publication_lock(const SocketsFolder& folder, std::chrono::milliseconds patience);
 
 /// Removes the lock file when nobody holds anything. What cannot be removed is in nobody's way.
 void remove_unused_lock_file(const SocketsFolder& folder);

@@ -10,14 +10,14 @@
 #include <chrono>
 
 #include "enclave_proc/registry/folder_lock.h"
-#include "nitro/bytes.h"
-#include "nitro/unix_socket.h"
+#include "src/base/bytes.h"
+#include "src/runtime/unix_socket.h"
 
 namespace nitro::proc {
 namespace {
 
 constexpr std::string_view kUnpublished = ".new";
-/// A process that was stopped in its turn must not keep all others from starting.
+/// A process that was stopped while it held the lock must not keep all others from starting.
 constexpr std::chrono::seconds kPatience(2);
 
 std::optional<struct stat> look_at(const SocketsFolder& folder, const std::string& name) {
@@ -26,7 +26,7 @@ std::optional<struct stat> look_at(const SocketsFolder& folder, const std::strin
   return status;
 }
 
-/// To be called with the turn, so that no socket of ours is between its making and its publication.
+/// To be called with the publication lock held, so that no socket of ours is between its making and its publication.
 void remove_if_nobody_listens(const SocketsFolder& folder, const std::string& name) {
   const auto before = look_at(folder, name);
   if (!before || !S_ISSOCK(before->st_mode)) return;
@@ -51,8 +51,8 @@ PublishedSocket& PublishedSocket::operator=(PublishedSocket&& other) noexcept {
 }
 
 Result<PublishedSocket> PublishedSocket::publish(const SocketsFolder& folder, const std::string& name, unsigned mode) {
-  // Without the turn, when a stopped process keeps it, nobody else removes anything either.
-  NITRO_TRY(const FolderLock turn, take_turn(folder, kPatience));
+  // Without the lock, when a stopped process keeps it, nobody else removes anything either.
+  NITRO_TRY(const FolderLock lock, take_publication_lock(folder, kPatience));
   const std::string unpublished = name.substr(0, name.rfind(".sock")) + std::string(kUnpublished);
   for (const std::string& left : {unpublished, name}) remove_if_nobody_listens(folder, left);
   NITRO_TRY(UnixListener listener, listen_unix(folder.path_of(unpublished), mode));
@@ -90,8 +90,8 @@ Result<Fd> connect_to_published(const SocketsFolder& folder, const std::string& 
 
 void remove_if_stale(const SocketsFolder& folder, const std::string& name) {
   if (!look_at(folder, name) || !folder.writable()) return;
-  const auto turn = take_turn(folder, std::chrono::milliseconds(0));
-  if (turn && *turn) remove_if_nobody_listens(folder, name);
+  const auto lock = take_publication_lock(folder, std::chrono::milliseconds(0));
+  if (lock && *lock) remove_if_nobody_listens(folder, name);
 }
 
 bool is_unpublished_name(std::string_view name) {

@@ -10,8 +10,9 @@
 #include <algorithm>
 #include <cerrno>
 
-#include "nitro/bytes.h"
-#include "nitro/directories.h"
+#include "src/base/bytes.h"
+#include "src/base/environment.h"
+#include "src/runtime/directories.h"
 
 namespace nitro::proc {
 namespace {
@@ -46,7 +47,7 @@ bool is_link(const std::string& path) {
 }
 
 std::string private_folder() {
-  if (const auto runtime = environment("XDG_RUNTIME_DIR")) return *runtime + "/nitro_enclaves";
+  if (const auto runtime = environment_variable("XDG_RUNTIME_DIR")) return *runtime + "/nitro_enclaves";
   return fmt::format("/tmp/nitro_enclaves-{}", ::geteuid());
 }
 
@@ -99,7 +100,7 @@ Result<void> SocketsFolder::protect() const {
 }
 
 Result<SocketsFolder> sockets_folder_for_new_enclave() {
-  if (const auto configured = environment("NITRO_CLI_SOCKETS_PATH")) {
+  if (const auto configured = environment_variable("NITRO_CLI_SOCKETS_PATH")) {
     NITRO_CHECK(make_folder(*configured, 0700));
     return SocketsFolder::open(*configured, SocketsFolder::Kind::kConfigured);
   }
@@ -115,7 +116,7 @@ Result<SocketsFolder> sockets_folder_for_new_enclave() {
 
 Result<SocketsFolders> find_sockets_folders() {
   SocketsFolders found;
-  if (const auto configured = environment("NITRO_CLI_SOCKETS_PATH")) {
+  if (const auto configured = environment_variable("NITRO_CLI_SOCKETS_PATH")) {
     auto folder = SocketsFolder::open(*configured, SocketsFolder::Kind::kConfigured);
     if (folder) {
       found.trusted.push_back(std::move(*folder));

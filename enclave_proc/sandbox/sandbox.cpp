@@ -9,7 +9,7 @@
 
 #include "enclave_proc/sandbox/file_access.h"
 #include "enclave_proc/sandbox/system_calls.h"
-#include "nitro/privileges.h"
+#include "src/runtime/privileges.h"
 
 namespace nitro::proc {
 

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "nitro/bytes.h"
+#include "src/base/bytes.h"
 
 #include <fmt/format.h>
 
-#include "nitro/utf8.h"
+#include "src/base/utf8.h"
 
 namespace nitro {
 

@@ -7,7 +7,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "nitro/bytes.h"
+#include "src/base/bytes.h"
 
 namespace nitro {
 

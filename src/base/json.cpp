@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "nitro/json.h"
+#include "src/base/json.h"
 
 #include <fmt/format.h>
 
@@ -14,7 +14,7 @@
 #include <utility>
 #include <vector>
 
-#include "nitro/text.h"
+#include "src/base/text.h"
 
 namespace nitro {
 namespace {

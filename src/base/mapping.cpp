@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "nitro/mapping.h"
+#include "src/base/mapping.h"
 
 #include <fmt/format.h>
 #include <sys/mman.h>

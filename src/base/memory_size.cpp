@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "nitro/memory_size.h"
+#include "src/base/memory_size.h"
 
 #include <fmt/format.h>
 
 #include <charconv>
 #include <limits>
 
-#include "nitro/bytes.h"
+#include "src/base/bytes.h"
 
 namespace nitro {
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "nitro/output_file.h"
+#include "src/base/output_file.h"
 
 #include <fcntl.h>
 #include <fmt/format.h>
@@ -15,64 +15,16 @@
 #include <utility>
 #include <vector>
 
-#include "nitro/bytes.h"
+#include "src/base/bytes.h"
+#include "src/base/environment.h"
 
 namespace nitro {
 namespace {
 
-/// Whether `signal` ends a process that does nothing about it, and can be caught (signal(7)). Not the faults of the
-/// process's own code: what has gone wrong so far is no ground to go on from.
-bool ends_by_default(int signal) {
-  switch (signal) {
-    case SIGKILL:
-    case SIGSTOP:
-    case SIGTSTP:
-    case SIGTTIN:
-    case SIGTTOU:
-    case SIGCONT:
-    case SIGCHLD:
-    case SIGURG:
-    case SIGWINCH:
-    case SIGBUS:
-    case SIGFPE:
-    case SIGILL:
-    case SIGSEGV:
-      return false;
-    default:
-      return true;
-  }
-}
-
-// The one name that a signal handler has to remove. A handler can be reached through static storage only; it is used
-// where the file system cannot make files without a name.
-std::atomic<const char*> g_name_to_remove = nullptr;
+// The one name that a signal handler may have to remove. A handler can be reached through static storage only; it is
+// used where the file system cannot make files without a name.
+std::atomic<const char*> g_unfinished_name = nullptr;
 static_assert(std::atomic<const char*>::is_always_lock_free, "a signal handler may use it");
-
-void remove_name_and_end(int signal) {
-  // unlink, sigaction and raise are async-signal-safe (signal-safety(7)).
-  if (const char* name = g_name_to_remove.exchange(nullptr)) ::unlink(name);
-  struct sigaction by_default {};
-  by_default.sa_handler = SIG_DFL;
-  ::sigaction(signal, &by_default, nullptr);
-  ::raise(signal);
-}
-
-void remove_on_signal(const char* name) {
-  g_name_to_remove = name;
-  for (int signal = 1; signal <= SIGRTMAX; ++signal) {
-    if (!ends_by_default(signal)) continue;
-    struct sigaction old {};
-    if (::sigaction(signal, nullptr, &old) != 0) continue;  // two real-time signals belong to the C library
-    if (name == nullptr && old.sa_handler == remove_name_and_end) {
-      old.sa_handler = SIG_DFL;
-      ::sigaction(signal, &old, nullptr);
-    } else if (name != nullptr && old.sa_handler == SIG_DFL) {
-      struct sigaction action {};
-      action.sa_handler = remove_name_and_end;
-      ::sigaction(signal, &action, nullptr);
-    }
-  }
-}
 
 /// Signals wait outside while a name exists that a signal would leave behind.
 class SignalsHeldBack {
@@ -122,6 +74,10 @@ bool lacks_unnamed_files(int open_errno) {
 
 }  // namespace
 
+void unlink_unfinished_output() noexcept {
+  if (const char* name = g_unfinished_name.exchange(nullptr)) ::unlink(name);
+}
+
 OutputFile::OutputFile(std::string path, Fd fd, std::string temporary, std::optional<Access> old)
     : path_(std::move(path)), fd_(std::move(fd)), temporary_(std::move(temporary)), old_(old) {}
 
@@ -132,12 +88,12 @@ OutputFile::OutputFile(OutputFile&& other) noexcept
       temporary_(std::move(other.temporary_)),
       old_(other.old_) {
   other.temporary_.clear();
-  if (!temporary_.empty()) g_name_to_remove = temporary_.c_str();
+  if (!temporary_.empty()) g_unfinished_name = temporary_.c_str();
 }
 
 OutputFile::~OutputFile() {
   if (temporary_.empty()) return;
-  remove_on_signal(nullptr);
+  g_unfinished_name = nullptr;
   ::unlink(temporary_.c_str());
 }
 
@@ -186,7 +142,7 @@ Result<OutputFile> OutputFile::create(std::string path, unsigned mode) {
   Fd named(::open(temporary.c_str(), O_CREAT | O_EXCL | O_RDWR | O_CLOEXEC, mode));
   if (!named) return fail_errno(ErrorCode::kFileOperation, fmt::format("creating {}", quote(temporary)));
   OutputFile file(std::move(path), std::move(named), std::move(temporary), old);
-  remove_on_signal(file.temporary_.c_str());
+  g_unfinished_name = file.temporary_.c_str();
   return file;
 }
 
@@ -238,7 +194,7 @@ Result<void> OutputFile::commit() {
     return failure("replacing");
   }
   if (!temporary_.empty()) {
-    remove_on_signal(nullptr);
+    g_unfinished_name = nullptr;
     temporary_.clear();
   }
   // The name itself is durable once the folder is. Not every file system can sync a folder, and the file is complete
@@ -249,11 +205,9 @@ Result<void> OutputFile::commit() {
 }
 
 Result<Fd> make_scratch_file() {
-  const char* configured = std::getenv("TMPDIR");
   int last_errno = ENOENT;
   for (const std::string& folder :
-       {std::string(configured != nullptr ? configured : ""), std::string("/var/tmp"), std::string("/tmp")}) {
-    if (folder.empty()) continue;
+       {environment_variable("TMPDIR").value_or("/var/tmp"), std::string("/var/tmp"), std::string("/tmp")}) {
     Fd fd(::open(folder.c_str(), O_TMPFILE | O_RDWR | O_CLOEXEC | O_EXCL, 0600));
     if (fd) return fd;
     last_errno = errno;

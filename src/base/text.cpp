@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "nitro/text.h"
+#include "src/base/text.h"
 
 #include <algorithm>
 
-#include "nitro/bytes.h"
+#include "src/base/bytes.h"
 
 namespace nitro {
 

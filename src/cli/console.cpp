@@ -2,12 +2,12 @@
 #include "src/cli/console.h"
 
 #include <fmt/format.h>
-#include <linux/vm_sockets.h>
 #include <poll.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <CLI/CLI.hpp>
 #include <algorithm>
 #include <array>
 #include <cerrno>
@@ -16,11 +16,12 @@
 
 #include "enclave_proc/client.h"
 #include "enclave_proc/description.h"
-#include "enclave_proc/enclave_id.h"
-#include "nitro/bytes.h"
-#include "nitro/unix_socket.h"
-#include "src/cli/command.h"
+#include "enclave_proc/machine/enclave_id.h"
+#include "src/base/bytes.h"
+#include "src/cli/commands.h"
 #include "src/cli/enclave_output.h"
+#include "src/runtime/unix_socket.h"
+#include "src/runtime/vsock_socket.h"
 
 namespace nitro::cli {
 namespace {
@@ -33,18 +34,14 @@ constexpr std::uint64_t kLongestLimitSeconds = 1'000'000'000;
 
 /// The hypervisor offers the console of an enclave in debug mode on vsock, CID 0.
 Result<Fd> connect_to_hypervisor_console(std::uint64_t enclave_cid) {
-  Fd socket(::socket(AF_VSOCK, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  Fd socket = vsock_socket();
   if (!socket) return fail_errno(ErrorCode::kSocket, "creating a vsock socket");
   const timeval limit{.tv_sec = kConnectTimeout.count(), .tv_usec = 0};
   if (::setsockopt(socket.get(), AF_VSOCK, SO_VM_SOCKETS_CONNECT_TIMEOUT, &limit, sizeof limit) != 0) {
     return fail_errno(ErrorCode::kSocketConnectTimeout, "setting the time limit of the connection to the console");
   }
-  sockaddr_vm address{};
-  address.svm_family = AF_VSOCK;
-  address.svm_cid = VMADDR_CID_HYPERVISOR;
-  address.svm_port = static_cast<unsigned>(enclave_cid) + proc::kConsolePortOffset;
-  // connect takes every address family through one pointer type (connect(2)).
-  if (::connect(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0) {
+  const auto port = static_cast<std::uint32_t>(enclave_cid) + proc::kConsolePortOffset;
+  if (connect_to(socket, vsock_address(VMADDR_CID_HYPERVISOR, port)) != 0) {
     return fail_errno(ErrorCode::kConsoleConnection,
                       fmt::format("connecting to the console of the enclave with CID {}", enclave_cid));
   }

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "describe_eif.h"
+#include "src/cli/describe_eif.h"
 
+#include <CLI/CLI.hpp>
 #include <iostream>
 
 #include "nitro/eif/describe_json.h"
 #include "nitro/eif/reader.h"
-#include "output.h"
-#include "src/cli/command.h"
+#include "src/cli/commands.h"
+#include "src/command/output.h"
 
 namespace nitro {
 

@@ -6,10 +6,10 @@
 #include <cerrno>
 #include <iostream>
 
-#include "nitro/bytes.h"
-#include "nitro/json.h"
-#include "nitro/text.h"
-#include "src/cli/output.h"
+#include "src/base/bytes.h"
+#include "src/base/json.h"
+#include "src/base/text.h"
+#include "src/command/output.h"
 
 namespace nitro::cli {
 

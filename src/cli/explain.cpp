@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cctype>
 #include <iostream>
 
 #include "nitro/error.h"
-#include "src/cli/command.h"
+#include "src/cli/commands.h"
 
 namespace nitro::cli {
 namespace {

@@ -2,14 +2,15 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 
+#include <CLI/CLI.hpp>
 #include <iostream>
 #include <optional>
 
-#include "nitro/bytes.h"
 #include "nitro/eif/measure.h"
 #include "nitro/fd.h"
-#include "src/cli/command.h"
-#include "src/cli/output.h"
+#include "src/base/bytes.h"
+#include "src/cli/commands.h"
+#include "src/command/output.h"
 
 namespace nitro::cli {
 namespace {

@@ -5,6 +5,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <CLI/CLI.hpp>
 #include <algorithm>
 #include <array>
 #include <cerrno>
@@ -13,14 +14,14 @@
 
 #include "enclave_proc/client.h"
 #include "enclave_proc/process.h"
-#include "nitro/bytes.h"
-#include "nitro/event_loop.h"
-#include "nitro/text.h"
-#include "nitro/utf8.h"
-#include "src/cli/command.h"
+#include "src/base/bytes.h"
+#include "src/base/text.h"
+#include "src/base/utf8.h"
+#include "src/cli/commands.h"
 #include "src/cli/console.h"
 #include "src/cli/enclave_output.h"
 #include "src/cli/run_settings.h"
+#include "src/runtime/event_loop.h"
 
 namespace nitro::cli {
 namespace {
@@ -133,7 +134,7 @@ Result<void> run_enclave(const RunOptions& options, Context& context) {
   NITRO_TRY(auto settings, read_settings(options));
   proc::RunRequest& request = settings.request;
   NITRO_CHECK(check_name(request.enclave_name));
-  if (request.backend == proc::Backend::kLocal) {
+  if (request.backend == proc::Backend::kQemu) {
     if (request.hugepage_size) {
       return fail(ErrorCode::kConflictingArgument,
                   "--hugepage-size is for enclaves of the device; local enclaves do not take huge pages");

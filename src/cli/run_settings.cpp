@@ -10,9 +10,10 @@
 #include <iostream>
 #include <limits>
 
-#include "nitro/bytes.h"
 #include "nitro/fd.h"
-#include "nitro/json.h"
+#include "src/base/bytes.h"
+#include "src/base/environment.h"
+#include "src/base/json.h"
 
 namespace nitro::cli {
 namespace {
@@ -62,10 +63,9 @@ std::string name_from_eif(const std::string& eif_path) {
 }
 
 Result<proc::Backend> chosen_backend(bool local_flag) {
-  const char* configured = std::getenv("NITRO_CLI_BACKEND");
-  const std::string_view name = configured != nullptr ? configured : "";
-  if (local_flag || name == "local") return proc::Backend::kLocal;
-  if (name.empty() || name == "nitro") return proc::Backend::kNitro;
+  const auto name = environment_variable("NITRO_CLI_BACKEND").value_or("");
+  if (local_flag || name == "local") return proc::Backend::kQemu;
+  if (name.empty() || name == "nitro") return proc::Backend::kDevice;
   return fail(ErrorCode::kInvalidArgument,
               fmt::format("NITRO_CLI_BACKEND={} is not known; known are nitro and local", quote(name)));
 }

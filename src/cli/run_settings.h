@@ -6,7 +6,7 @@
 #include <string_view>
 #include <vector>
 
-#include "enclave_proc/machine.h"
+#include "enclave_proc/machine/machine.h"
 #include "nitro/result.h"
 
 namespace nitro::cli {

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <CLI/CLI.hpp>
 #include <optional>
 
 #include "enclave_proc/client.h"
-#include "src/cli/command.h"
+#include "src/cli/commands.h"
 #include "src/cli/enclave_output.h"
 
 namespace nitro::cli {

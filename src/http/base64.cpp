@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <openssl/evp.h>
 
-#include "nitro/http.h"
+#include "src/http/http.h"
 
 namespace nitro::http {
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "nitro/http.h"
+#include "src/http/http.h"
 
 #include <curl/curl.h>
 #include <unistd.h>
@@ -12,10 +12,11 @@
 #include <type_traits>
 #include <utility>
 
-#include "nitro/bytes.h"
 #include "nitro/fd.h"
-#include "nitro/text.h"
-#include "nitro/version.h"
+#include "src/base/bytes.h"
+#include "src/base/environment.h"
+#include "src/base/text.h"
+#include "src/base/version.h"
 #include "src/http/proxy.h"
 
 namespace nitro::http {
@@ -142,11 +143,6 @@ class HeaderLines {
   std::unique_ptr<curl_slist, FreeList> lines_;
 };
 
-std::string variable(const char* name) {
-  const char* value = std::getenv(name);
-  return value != nullptr ? value : "";
-}
-
 // Whose certificates are trusted. libcurl itself does not look at the variables that OpenSSL and Go programs follow.
 Result<void> choose_authorities(Options& options, const Request& request) {
   if (!request.ca_file.empty()) {
@@ -154,8 +150,8 @@ Result<void> choose_authorities(Options& options, const Request& request) {
     options.set<CURLOPT_CAPATH>(nullptr);  // or the system's authorities would count as well
     return {};
   }
-  auto file = variable("SSL_CERT_FILE");
-  const auto folder = variable("SSL_CERT_DIR");
+  auto file = environment_variable("SSL_CERT_FILE").value_or("");
+  const auto folder = environment_variable("SSL_CERT_DIR").value_or("");
   if (!file.empty()) options.set<CURLOPT_CAINFO>(file.c_str());
   if (!folder.empty()) options.set<CURLOPT_CAPATH>(folder.c_str());
   if (request.more_authorities.empty()) return {};
@@ -212,7 +208,9 @@ Result<Answer> send_once(const Request& request) {
   }
   std::optional<Proxy> proxy;
   if (through_network && !request.direct) {
-    NITRO_TRY(proxy, proxy_for(*peer, variable, request.failure));
+    NITRO_TRY(proxy,
+              proxy_for(
+                  *peer, [](const char* name) { return environment_variable(name).value_or(""); }, request.failure));
   }
 
   static const CURLcode ready = curl_global_init(CURL_GLOBAL_DEFAULT);

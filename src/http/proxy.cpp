@@ -12,7 +12,7 @@
 #include <string_view>
 #include <utility>
 
-#include "nitro/text.h"
+#include "src/base/text.h"
 #include "src/http/url.h"
 
 namespace nitro::http {

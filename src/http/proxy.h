@@ -6,9 +6,9 @@
 #include <string>
 
 #include "nitro/error.h"
-#include "nitro/http.h"
 #include "nitro/result.h"
-#include "nitro/secret.h"
+#include "src/base/secret.h"
+#include "src/http/http.h"
 
 namespace nitro::http {
 

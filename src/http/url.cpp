@@ -8,8 +8,8 @@
 #include <new>
 #include <stdexcept>
 
-#include "nitro/http.h"
-#include "nitro/text.h"
+#include "src/base/text.h"
+#include "src/http/http.h"
 
 namespace nitro::http {
 

@@ -4,9 +4,9 @@
 #include <algorithm>
 #include <cstdlib>
 
-#include "enclave_proc/answer_reader.h"
+#include "enclave_proc/protocol/answer_reader.h"
 #include "nitro/eif/metadata.h"
-#include "nitro/json.h"
+#include "src/base/json.h"
 
 namespace {
 

@@ -3,7 +3,7 @@
 #include <cstdlib>
 #include <iostream>
 
-#include "nitro/bytes.h"
+#include "src/base/bytes.h"
 #include "src/cli/run_settings.h"
 
 using nitro::ErrorCode;

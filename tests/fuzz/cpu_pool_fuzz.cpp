@@ -5,8 +5,8 @@
 #include <cstdlib>
 #include <span>
 
-#include "enclave_proc/nitro/cpu_pool.h"
-#include "nitro/bytes.h"
+#include "enclave_proc/device/cpu_pool.h"
+#include "src/base/bytes.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   const auto pool = nitro::proc::CpuPool::parse(nitro::as_text(std::as_bytes(std::span(data, size))));

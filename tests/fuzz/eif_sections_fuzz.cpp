@@ -4,11 +4,11 @@
 #include <cstdint>
 #include <cstdlib>
 
-#include "eif/cose.h"
-#include "eif/signature.h"
-#include "nitro/bytes.h"
+#include "eif/format/cose.h"
+#include "eif/format/signature.h"
 #include "nitro/eif/metadata.h"
 #include "nitro/eif/sign.h"
+#include "src/base/bytes.h"
 #include "tests/fuzz/fuzz.h"
 
 namespace eif = nitro::eif;

@@ -8,8 +8,8 @@
 #include <memory>
 #include <string_view>
 
-#include "nitro/bytes.h"
 #include "nitro/fd.h"
+#include "src/base/bytes.h"
 
 namespace nitro::fuzz {
 

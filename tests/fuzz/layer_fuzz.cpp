@@ -19,7 +19,7 @@
 #include "eif/image/digest.h"
 #include "eif/image/image.h"
 #include "eif/image/ramdisk.h"
-#include "nitro/bytes.h"
+#include "src/base/bytes.h"
 #include "tests/fuzz/fuzz.h"
 
 using nitro::ErrorCode;

@@ -15,7 +15,7 @@
 #include "eif/image/image.h"
 #include "eif/image/oci.h"
 #include "eif/image/token.h"
-#include "nitro/bytes.h"
+#include "src/base/bytes.h"
 #include "tests/fuzz/fuzz.h"
 
 using nitro::ErrorCode;

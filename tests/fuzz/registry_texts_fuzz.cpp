@@ -11,7 +11,7 @@
 #include "eif/image/engine_report.h"
 #include "eif/image/ignore_file.h"
 #include "eif/image/token.h"
-#include "nitro/bytes.h"
+#include "src/base/bytes.h"
 #include "tests/fuzz/fuzz.h"
 
 namespace {

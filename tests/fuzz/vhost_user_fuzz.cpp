@@ -15,14 +15,14 @@
 #include <deque>
 #include <vector>
 
-#include "enclave_proc/local/vhost_user.h"
-#include "enclave_proc/local/virtio_vsock.h"
-#include "nitro/bytes.h"
-#include "nitro/event_loop.h"
-#include "nitro/mapping.h"
-#include "nitro/unix_socket.h"
+#include "enclave_proc/qemu/vsock/vhost_user.h"
+#include "enclave_proc/qemu/vsock/virtio_vsock.h"
+#include "src/base/bytes.h"
+#include "src/base/mapping.h"
+#include "src/runtime/event_loop.h"
+#include "src/runtime/unix_socket.h"
 #include "tests/fuzz/fuzz.h"
-#include "tests/unit/enclave_proc/local/pack.h"
+#include "tests/unit/enclave_proc/qemu/vsock/pack.h"
 
 namespace {
 

@@ -4,7 +4,7 @@
 #include <algorithm>
 #include <optional>
 
-#include "enclave_proc/local/vsock_connection.h"
+#include "enclave_proc/qemu/vsock/vsock_connection.h"
 #include "tests/fuzz/fuzz.h"
 
 namespace {

@@ -65,9 +65,6 @@ Result<std::string> default_build_time();
 /// The build time that a user gives with --build-time, as it is; default_build_time() for nothing. Errors:
 /// kInvalidArgument when it is no time of RFC 3339.
 Result<std::string> build_time_or_default(const std::optional<std::string>& given);
-/// Whether `text` is a date and a time as RFC 3339 writes them: "2024-05-06T07:08:09.123456+00:00", "2024-05-06
-/// 07:08:09Z".
-[[nodiscard]] bool is_rfc3339(std::string_view text);
 
 /// JSON, and so the metadata of an image, can hold UTF-8 only. `what` names the text: an option, for instance. Errors:
 /// kInvalidArgument.

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // Prints PCR0 of the image named on the command line.
-#include <nitro/bytes.h>
 #include <nitro/eif/describe_json.h>
 #include <nitro/eif/reader.h>
 #include <nitro/eif/writer.h>
 
 #include <iostream>
+#include <string>
 
 int main(int argc, char** argv) {
   if (argc != 2) return 2;
@@ -14,5 +14,5 @@ int main(int argc, char** argv) {
     std::cerr << description.error().message() << '\n';
     return 1;
   }
-  std::cout << nitro::to_hex(description->measurements.pcr0) << '\n';
+  std::cout << nitro::eif::to_json(description->measurements).at("PCR0").get<std::string>() << '\n';
 }

@@ -24,7 +24,7 @@
 #include <fstream>
 
 #include "nitro/fd.h"
-#include "unit/enclave_proc/nitro/standin.h"
+#include "tests/unit/enclave_proc/device/standin.h"
 
 namespace nitro {
 namespace {

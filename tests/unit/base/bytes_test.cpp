@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "nitro/bytes.h"
+#include "src/base/bytes.h"
 
 #include <gtest/gtest.h>
 

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "nitro/cbor.h"
+#include "src/base/cbor.h"
 
 #include <gtest/gtest.h>
 
 #include <limits>
 #include <string>
 
-#include "nitro/bytes.h"
+#include "src/base/bytes.h"
 
 namespace nitro {
 namespace {

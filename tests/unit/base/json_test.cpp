@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "nitro/json.h"
+#include "src/base/json.h"
 
 #include <gtest/gtest.h>
 

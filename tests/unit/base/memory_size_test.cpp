@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "nitro/memory_size.h"
+#include "src/base/memory_size.h"
 
 #include <gtest/gtest.h>
 

@@ -11,10 +11,10 @@
 
 #include "enclave_proc/client.h"
 #include "enclave_proc/control_server.h"
-#include "enclave_proc/enclave_id.h"
+#include "enclave_proc/machine/enclave_id.h"
 #include "enclave_proc/registry/published_socket.h"
-#include "nitro/bytes.h"
-#include "nitro/unix_socket.h"
+#include "src/base/bytes.h"
+#include "src/runtime/unix_socket.h"
 #include "temp_folder.h"
 
 namespace nitro::proc {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "nitro/http.h"
+#include "src/http/http.h"
 
 #include <gtest/gtest.h>
 

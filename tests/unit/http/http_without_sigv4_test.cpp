@@ -7,7 +7,7 @@
 #include <cerrno>
 
 #include "nitro/fd.h"
-#include "nitro/http.h"
+#include "src/http/http.h"
 
 namespace nitro::http {
 namespace {

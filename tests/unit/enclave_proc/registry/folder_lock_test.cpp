@@ -134,11 +134,11 @@ TEST(FolderLock, AFileThatIsNoLockFileIsAnErrorAndIsNotWaitedFor) {
 
 TEST(FolderLock, TheTurnIsWaitedForSoLongAndNoLonger) {
   const TempFolder folder;
-  auto first = take_turn(opened(folder), std::chrono::milliseconds(0)).value();
+  auto first = take_publication_lock(opened(folder), std::chrono::milliseconds(0)).value();
   ASSERT_TRUE(first);
-  EXPECT_FALSE(*take_turn(opened(folder), std::chrono::milliseconds(10)));
+  EXPECT_FALSE(*take_publication_lock(opened(folder), std::chrono::milliseconds(10)));
   first.give_back();
-  EXPECT_TRUE(*take_turn(opened(folder), std::chrono::milliseconds(0)));
+  EXPECT_TRUE(*take_publication_lock(opened(folder), std::chrono::milliseconds(0)));
 }
 
 }  // namespace

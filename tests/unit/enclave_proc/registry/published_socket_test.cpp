@@ -8,7 +8,7 @@
 #include <cerrno>
 
 #include "enclave_proc/registry/folder_lock.h"
-#include "nitro/unix_socket.h"
+#include "src/runtime/unix_socket.h"
 #include "temp_folder.h"
 
 namespace nitro::proc {
@@ -73,7 +73,7 @@ TEST(PublishedSocket, ThatDoesNotListenYetIsNotRemovedWhileItIsPublished) {
   leave_stale(folder / "2.sock");
   {
     // Who publishes has the turn from before the socket is bound until it has its name.
-    const auto turn = take_turn(opened(folder), std::chrono::milliseconds(0)).value();
+    const auto lock = take_publication_lock(opened(folder), std::chrono::milliseconds(0)).value();
     for (const char* name : {"1.new", "2.sock"}) {
       remove_if_stale(opened(folder), name);
       EXPECT_TRUE(exists(folder / name)) << name;

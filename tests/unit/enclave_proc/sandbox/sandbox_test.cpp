@@ -20,10 +20,10 @@
 #include <string>
 #include <thread>
 
-#include "nitro/child.h"
-#include "nitro/event_loop.h"
 #include "nitro/fd.h"
-#include "nitro/unix_socket.h"
+#include "src/runtime/child.h"
+#include "src/runtime/event_loop.h"
+#include "src/runtime/unix_socket.h"
 #include "temp_folder.h"
 
 namespace nitro::proc {

@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <csignal>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "nitro/fd.h"
+#include "nitro/result.h"
+#include "src/runtime/child.h"
+#include "src/runtime/event_loop.h"
+#include "src/runtime/privileges.h"
+
+namespace nitro::proc {
+
+/// The parts of an image that a plain machine boots. `fd` is borrowed; offsets and sizes in bytes.
+struct BootSections {
+  struct Range {
+    std::uint64_t offset = 0;
+    std::uint64_t size = 0;
+  };
+  int fd = -1;
+  Range kernel;
+  std::string command_line;
+  std::vector<Range> ramdisks;
+};
+
+/// Copies ranges of `source` one after the other into a file in memory that has no name. Errors: kEnclaveBoot.
+Result<Fd> copy_to_memory(int source, std::span<const BootSections::Range> ranges, const char* name);
+
+/// A name under which a child that inherits `fd` opens the file anew.
+[[nodiscard]] std::string inherited_path(int fd);
+
+/// One QEMU process. It dies with the thread that started it; what the guest prints and how QEMU ends are told through
+/// the event loop.
+class Qemu {
+ public:
+  struct Events {
+    std::function<void(std::span<const std::byte>)> on_output;
+    /// Called once, after the last output. The object may be destroyed in it.
+    std::function<void(ExitStatus)> on_exit;
+  };
+
+  /// `inherited_fds` are the ones that the arguments name. Errors: kProcessSpawn, kEpoll.
+  /// `user`: who it runs as instead of this process's user. It has no capabilities and gets none in any case.
+  static Result<std::unique_ptr<Qemu>> start(EventLoop& loop, std::vector<std::string> arguments,
+                                             std::vector<int> inherited_fds, Events events,
+                                             std::optional<UserIds> user = {});
+  Qemu(const Qemu&) = delete;
+  Qemu& operator=(const Qemu&) = delete;
+  /// Kills QEMU if it still runs; on_exit is not called.
+  ~Qemu() = default;
+
+  /// SIGKILL: there is nothing to save in an enclave. on_exit follows.
+  Result<void> kill() { return child_.send_signal(SIGKILL); }
+  [[nodiscard]] pid_t pid() const { return child_.pid(); }
+  /// The last lines of its standard error, at most 4 KiB, without a final newline.
+  [[nodiscard]] std::string stderr_tail() const;
+
+ private:
+  explicit Qemu(Events events) : events_(std::move(events)) {}
+  // Both read what there is, at most `limit` bytes; false at the end of the stream.
+  bool read_output(std::size_t limit);
+  bool read_errors(std::size_t limit);
+  void on_end();
+
+  Events events_;
+  Child child_;
+  Fd output_;
+  Fd errors_;
+  std::string last_words_;
+  EventLoop::Watch output_watch_;
+  EventLoop::Watch errors_watch_;
+  EventLoop::Watch end_watch_;
+};
+
+}  // namespace nitro::proc

@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "src/command/arguments.h"
+
+#include <algorithm>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "src/base/bytes.h"
+
+namespace nitro {
+
+namespace {
+
+bool is_option(std::string_view word) {
+  return word.size() > 1 && word.front() == '-';
+}
+
+const CLI::App* command_named(const CLI::App& application, const std::string& name) {
+  const auto found =
+      application.get_subcommands([&name](const CLI::App* command) { return command->check_name(name); });
+  return found.empty() ? nullptr : found.front();
+}
+
+bool takes_value(const CLI::Option& option) {
+  return option.get_items_expected_min() > 0;
+}
+
+}  // namespace
+
+void parse_arguments(CLI::App& application, int argc, const char* const* argv) {
+  std::vector<std::string> words(argv + std::min(argc, 1), argv + argc);
+  const bool has_commands = !std::as_const(application).get_subcommands(nullptr).empty();
+  if (has_commands && !words.empty() && words.front() == "help") {
+    words.erase(words.begin());
+    words.emplace_back("--help");
+  }
+  const CLI::App* command = &application;
+  std::vector<std::string> parsed;
+  for (std::size_t i = 0; i < words.size(); ++i) {
+    const std::string& word = words[i];
+    if (!is_option(word)) {
+      const auto* const next = command == &application ? command_named(application, word) : nullptr;
+      if (next == nullptr) {
+        throw CLI::ExtrasError(command == &application && has_commands ? quote(word) + " is not a command"
+                                                                       : "the word " + quote(word) + " is not expected",
+                               CLI::ExitCodes::ExtrasError);
+      }
+      command = next;
+      parsed.push_back(word);
+      continue;
+    }
+    const auto equals = word.starts_with("--") ? word.find('=') : std::string::npos;
+    const auto name = word.substr(0, equals);
+    const auto* const option = command->get_option_no_throw(name);
+    if (option == nullptr) {
+      throw CLI::ExtrasError("there is no option " + quote(name), CLI::ExitCodes::ExtrasError);
+    }
+    parsed.push_back(name);
+    if (!takes_value(*option)) {
+      if (equals != std::string::npos) throw CLI::ArgumentMismatch(name + " takes no value");
+      continue;
+    }
+    if (equals != std::string::npos) {
+      parsed.push_back(word.substr(equals + 1));
+    } else if (i + 1 == words.size()) {
+      throw CLI::ArgumentMismatch(name + " needs a value");
+    } else if (is_option(words[i + 1])) {
+      throw CLI::ArgumentMismatch(name + " needs a value; if " + quote(words[i + 1]) + " is meant, write " + name +
+                                  "=" + words[i + 1]);
+    } else {
+      parsed.push_back(words[++i]);
+      // Options with several values take the words up to the next option.
+      while (option->get_items_expected_max() > 1 && option->get_allow_extra_args() && i + 1 < words.size() &&
+             !is_option(words[i + 1])) {
+        parsed.push_back(words[++i]);
+      }
+    }
+  }
+  // CLI11 takes them from the end.
+  std::reverse(parsed.begin(), parsed.end());
+  application.parse(parsed);
+}
+
+}  // namespace nitro

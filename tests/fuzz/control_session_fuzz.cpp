@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a client may send to an enclave process. The first byte: bit 0, whether the client is the owner; the rest, in
+// how large pieces the bytes arrive.
+#include <algorithm>
+#include <cstdlib>
+
+#include "enclave_proc/protocol/control_session.h"
+
+namespace {
+
+using nitro::proc::ControlSession;
+using nitro::proc::Reply;
+
+bool ended = false;
+
+const nitro::proc::ControlHandlers kHandlers = {
+    .enclave_name = "image",
+    .enclave_id = "i-0-enc1",
+    .enclave_cid = 16,
+    .enclave_flags = 1,
+    .describe = [](bool with_metadata) { return std::string(with_metadata ? "{\"m\": 1}" : "{}"); },
+    .terminate =
+        [] {
+          ended = true;
+          return std::vector<Reply>{nitro::proc::StatusReply{0}};
+        },
+    .on_terminated = [] {},
+};
+
+}  // namespace
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+  if (size == 0) return 0;
+  const bool owner = (data[0] & 1) != 0;
+  const std::size_t piece = 1 + data[0] / 2;
+  auto rest = std::as_bytes(std::span(data, size)).subspan(1);
+  ended = false;
+  ControlSession visit(kHandlers, owner);
+  auto next = ControlSession::Next::kRead;
+  while (next == ControlSession::Next::kRead && !rest.empty()) {
+    const std::size_t count = std::min(piece, rest.size());
+    next = visit.take(rest.first(count));
+    rest = rest.subspan(count);
+  }
+  // Only the owner ends the enclave, an answer comes exactly with kReply, and it is a short one.
+  if (ended != visit.terminated() || (ended && !owner)) std::abort();
+  if (visit.reply().empty() != (next != ControlSession::Next::kReply) || visit.reply().size() > 1000) std::abort();
+  return 0;
+}
