@@ -3,7 +3,6 @@
 
 #include <optional>
 #include <string>
-#include <string_view>
 #include <vector>
 
 #include "enclave_proc/machine/machine.h"
@@ -37,7 +36,10 @@ struct RunSettings {
 /// kMissingArgument and kConflictingArgument for a file that names no CPUs, or names them twice.
 Result<RunSettings> read_settings(const RunOptions& options);
 
-/// The settings in the text of a configuration file. Errors: as above, without the file's name.
-Result<RunSettings> parse_config(std::string_view text);
+/// The CID that a user asks for; nothing for 0, which lets the machine choose. Errors: kInvalidArgument for the
+/// reserved ones, those of vsock(7) and 3, the parent of every enclave, and for what does not fit into an address.
+Result<std::optional<std::uint64_t>> check_cid(std::uint64_t cid);
+/// The name of an enclave that was given none: that of its image's file.
+[[nodiscard]] std::string name_from_eif(const std::string& eif_path);
 
 }  // namespace nitro::cli

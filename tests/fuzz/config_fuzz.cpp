@@ -4,7 +4,7 @@
 #include <iostream>
 
 #include "src/base/bytes.h"
-#include "src/cli/run_settings.h"
+#include "src/cli/run_config.h"
 
 using nitro::ErrorCode;
 

@@ -70,6 +70,16 @@ def choose_machine(folder):
     skip(f"no QEMU with the machine {machine} is there; name one in NITRO_CLI_QEMU")
 
 
+def copy_tool(folder):
+    """nitro-cli, and what it executes, in places below `folder` that are to each other as they are installed; its path."""
+    tool = pathlib.Path(needed("NITRO_CLI", "build the project first"))
+    for program in (pathlib.Path("bin/nitro-cli"), pathlib.Path("libexec/nitro-cli/nitro-cli-image")):
+        copy = pathlib.Path(folder) / program
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(tool if program.name == "nitro-cli" else tool.parent.parent / program, copy)
+    return f"{folder}/bin/nitro-cli"
+
+
 def build_guest(folder):
     """The static program that runs in the enclaves."""
     path = f"{folder}/guest"
@@ -239,8 +249,7 @@ class EnclaveTest(unittest.TestCase):
     def share_with_user(cls):
         """The project may lie where only its owner may look."""
         shutil.copytree(os.environ["NITRO_CLI_BLOBS"], f"{cls.shared}/blobs")
-        shutil.copy(needed("NITRO_CLI", "build the project first"), f"{cls.shared}/nitro-cli")
-        os.environ.update(NITRO_CLI_BLOBS=f"{cls.shared}/blobs", NITRO_CLI=f"{cls.shared}/nitro-cli")
+        os.environ.update(NITRO_CLI_BLOBS=f"{cls.shared}/blobs", NITRO_CLI=copy_tool(cls.shared))
 
     @classmethod
     def image(cls, *command, environment=("GREETING=hello",)):

@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include "src/cli/run_config.h"
 #include "tests/support/temp_folder.h"
 
 namespace nitro::cli {
