@@ -21,7 +21,7 @@ class ControlServer {
   static constexpr std::size_t kMaxClients = 256;
   static constexpr std::chrono::seconds kVisitLimit{10};
 
-  /// Of the socket: everybody may connect, who may do what is decided per command.
+  /// Of the socket: everybody may connect; each command decides who may use it.
   static constexpr unsigned kSocketMode = 0766;
 
   /// Serves those who connect to `socket`. The loop must outlive the server. Errors: kEpoll.

@@ -198,7 +198,7 @@ class EnclaveProcess {
     server_ = std::move(*server);
     auto watched = watch_socket_file();
     if (!watched) return fail_start(std::move(watched).error());
-    // From now on whoever wants the name is told by the server that it is taken. The reference's terminate-enclave
+    // From now on the server tells that the name is taken. The reference's terminate-enclave
     // --all fails for whatever it finds in the folder that is no socket, so the lock file does not stay.
     name_.give_back();
     state_ = EnclaveState::kRunning;

@@ -23,8 +23,7 @@ class StartedProcess {
   /// Carries replies of the protocol, no confirmation first. After the status 0 the enclave runs, and the socket stays
   /// open until leave_running(); after another one the process ends.
   [[nodiscard]] int socket() const { return socket_.get(); }
-  /// To be called when the enclave runs and whoever asked for it has been told so: from now on it lives without this
-  /// process.
+  /// To be called when the enclave runs and the user has been told so: from now on it lives without this process.
   void leave_running();
   /// Undoes the start and waits until the process has ended. Nothing: how it ended cannot be known.
   std::optional<ExitStatus> end();

@@ -34,7 +34,7 @@ struct ImageDigests::Shared {
   // A hash and what it has to take in, in this order; `fork` is used for PCR1 only.
   struct Lane {
     explicit Lane(Digest digest) : main(std::move(digest)) {}
-    // Only with whoever has set `busy`.
+    // Belongs to the thread that has set `busy`.
     Digest main;
     std::optional<Digest> fork;
     std::optional<Error> failure;

@@ -125,7 +125,7 @@ Result<std::optional<Engine>> Engine::find() {
   }
   std::string reasons;
   for (const auto& path : default_sockets()) {
-    // A socket that we cannot even see is nobody's whom we could ask.
+    // There is no engine behind a socket that does not exist.
     if (::access(path.c_str(), F_OK) != 0) continue;
     auto engine = at(std::string(kUnixScheme) + path, {});
     if (engine) return Found(*std::move(engine));

@@ -42,7 +42,8 @@ Result<Document> parse_document(std::string_view text, std::string_view what, Bu
 Result<nlohmann::ordered_json> parse_document(std::string_view text, std::string_view what);
 /// Reads a document from a blob. `digest` is verified unless empty. Errors: also those of reading.
 Result<Document> read_document(const Extent& blob, std::string_view digest, std::string_view what, Budget& budget);
-/// Errors: kEifBuilding when a document has more than kMaxDocumentBytes. For whoever knows the size before the bytes.
+/// Errors: kEifBuilding when a document has more than kMaxDocumentBytes. For callers that know the size before the
+/// bytes.
 Result<void> check_document_size(std::uint64_t size_bytes, std::string_view what);
 
 }  // namespace nitro::image

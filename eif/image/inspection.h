@@ -7,7 +7,7 @@
 
 namespace nitro::image {
 
-/// Who describes the image.
+/// Which describer the text is to look like.
 enum class Describer {
   kEngine,  ///< the engine, where the image comes from one: with what only it knows (when it was tagged, where it lies)
   kImage,   ///< the image alone: the same description on every machine and by every transport, without its names there

@@ -169,7 +169,7 @@ class Download {
     if (is_manifest(blob_)) details.headers.emplace_back(kManifestTypes);
     if (size_bytes_ > 0) details.headers.push_back("Range: bytes=" + std::to_string(size_bytes_) + "-");
     details.on_success = [this](const http::Response& head) -> Result<void> {
-      // Who does not know ranges sends everything, and what does not start where we are is of no use.
+      // A server without ranges sends everything; a range that starts elsewhere is of no use.
       if (head.status != 206) start_over();
       const auto range = head.headers.find("content-range");
       const auto expected = "bytes " + std::to_string(size_bytes_) + "-";

@@ -25,7 +25,7 @@ namespace {
 
 constexpr std::size_t kMaxProcessOutput = std::size_t{1} << 16;
 constexpr std::size_t kMaxTokenBytes = std::size_t{1} << 16;
-// What helps whoever uses a kind of credentials that takes more than this program knows.
+// A hint for users of credentials of a kind that this program does not support.
 constexpr const char* kExport =
     "let the AWS CLI get the credentials: `eval \"$(aws configure export-credentials --format env)\"`";
 

@@ -12,7 +12,7 @@
 
 namespace nitro::kms {
 
-/// Whom AWS takes us for.
+/// The identity that requests to AWS are signed with.
 struct Credentials {
   std::string access_key_id;
   Secret secret_access_key;

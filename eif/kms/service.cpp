@@ -18,8 +18,8 @@ namespace {
 constexpr int kAttempts = 3;
 constexpr std::chrono::milliseconds kFirstPause{500};
 
-// What a refusal means to who signs an image (AWS KMS API Reference: errors of GetPublicKey and Sign, and the common
-// ones; AWS STS API Reference: AssumeRole, AssumeRoleWithWebIdentity).
+// What a refusal means to the person who signs an image (AWS KMS API Reference: errors of GetPublicKey and Sign, and
+// the common ones; AWS STS API Reference: AssumeRole, AssumeRoleWithWebIdentity).
 struct Meaning {
   std::string_view type;
   std::string_view advice;  ///< {} is where the credentials are from

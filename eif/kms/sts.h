@@ -18,10 +18,11 @@ struct Role {
   std::string external_id;   ///< empty: the role asks for none
 };
 
-/// Credentials for an hour from AWS STS in the region of `key`: AssumeRole, for whom `by` stands. Errors: kSigning.
+/// Credentials for an hour from AWS STS in the region of `key`: AssumeRole, called with the credentials `by`. Errors:
+/// kSigning.
 Result<Credentials> assume_role(const Environment& environment, const KeyArn& key, const Role& role,
                                 const Credentials& by);
-/// The same for who holds `token`, of an identity provider that the role trusts (OpenID Connect).
+/// The same for the holder of `token`, issued by an identity provider that the role trusts (OpenID Connect).
 Result<Credentials> assume_role_with_web_identity(const Environment& environment, const KeyArn& key, const Role& role,
                                                   const Secret& token);
 

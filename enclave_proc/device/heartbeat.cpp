@@ -50,7 +50,7 @@ void Heartbeat::on_connection() {
   // One a round: the listener stays readable while more wait.
   connection_ = Fd(::accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
   if (!connection_) {
-    // Who wanted to connect may have gone again; the listener goes on (accept(2)).
+    // The peer may have gone again before it was accepted; the listener goes on (accept(2)).
     if (errno == EAGAIN || errno == EINTR || errno == ECONNABORTED) return;
     return finish(fmt::format("its connection could not be accepted: {}", std::generic_category().message(errno)));
   }

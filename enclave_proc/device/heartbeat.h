@@ -14,7 +14,7 @@ namespace nitro::proc {
 /// and waits until the same byte comes back. The enclave's first connection decides; those of others, who could fake a
 /// boot or spoil one, are closed.
 ///
-/// Passive: everything happens on the thread of the loop. There is no time limit here; whoever waits has one.
+/// Passive: everything happens on the thread of the loop. There is no time limit here; the caller has one.
 class Heartbeat {
  public:
   /// Exactly one of the two is called, once; the Heartbeat may be destroyed in it.

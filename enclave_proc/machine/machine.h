@@ -62,8 +62,8 @@ class Machine {
   /// May keep the thread busy for long; events of the loop are delivered between two steps then, and stopping the loop
   /// makes it fail (kEnclaveBoot) before the next one. Not to be called from a callback of the loop.
   virtual Result<EnclaveResources> start(EventLoop& loop, MachineEvents events) = 0;
-  /// The image file, as long as the machine lives; borrowed, its position is not used. Whoever measures the image that
-  /// runs reads it here: the name may stand for another file by then.
+  /// The image file, as long as the machine lives; borrowed, its position is not used. To measure the image
+  /// that runs, read it here: the name may stand for another file by then.
   [[nodiscard]] virtual int image_fd() const = 0;
   /// How long the enclave may take from start() to its heartbeat.
   [[nodiscard]] virtual std::chrono::milliseconds boot_timeout() const = 0;

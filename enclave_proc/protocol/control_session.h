@@ -26,8 +26,8 @@ struct ControlHandlers {
 };
 
 /// One visit of a client to an enclave process, without its socket: a command twice, its arguments, the answer.
-/// Passive; whoever has the socket hands over what comes and sends what reply() has. Holds no more than one message of
-/// the client.
+/// Passive; the owner of the socket hands over what comes and sends what reply() returns. Holds no more than one
+/// message of the client.
 class ControlSession {
  public:
   /// `owner`: the client may end the enclave; others may only ask. `handlers` must outlive the visit.

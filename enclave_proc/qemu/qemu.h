@@ -47,7 +47,7 @@ class Qemu {
   };
 
   /// `inherited_fds` are the ones that the arguments name. Errors: kProcessSpawn, kEpoll.
-  /// `user`: who it runs as instead of this process's user. It has no capabilities and gets none in any case.
+  /// `user`: the user it runs as, if not that of this process. It has no capabilities and gets none in any case.
   static Result<std::unique_ptr<Qemu>> start(EventLoop& loop, std::vector<std::string> arguments,
                                              std::vector<int> inherited_fds, Events events,
                                              std::optional<UserIds> user = {});

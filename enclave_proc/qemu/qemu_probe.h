@@ -21,7 +21,7 @@ struct QemuProbe {
   bool sandbox = false;
   bool nitro_enclave_machine = false;
   bool kvm = false;
-  std::optional<UserIds> user;  ///< who it can be run as; absent: this process's user
+  std::optional<UserIds> user;  ///< the user it can run as; absent: this process's user
 };
 
 struct QemuVersion {
@@ -36,7 +36,7 @@ inline constexpr QemuVersion kOldestQemu{7, 2};
 /// Whether the output of `-machine help` has a line for `machine`.
 [[nodiscard]] bool lists_machine(std::string_view help, std::string_view machine);
 
-/// Who QEMU is to run as, once it is known whether it uses KVM.
+/// Chooses the user that QEMU runs as, once it is known whether it uses KVM.
 using UserChoice = std::function<std::optional<UserIds>(bool kvm)>;
 
 /// Asks the QEMU that NITRO_CLI_QEMU names, else qemu-system-x86_64 or qemu-system-aarch64 of the PATH, for its version

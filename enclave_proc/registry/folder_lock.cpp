@@ -48,7 +48,8 @@ bool try_lock(int file, struct flock lock) {
   return ::fcntl(file, F_OFD_SETLK, &lock) == 0;
 }
 
-/// Whether who stands in the way of `wanted` has all of the file, as it is about to remove it, or is gone meanwhile.
+/// Whether the holder that conflicts with `wanted` has locked the whole file, which it does before it removes it, or is
+/// gone meanwhile.
 bool passes_soon(int file, struct flock wanted) {
   if (::fcntl(file, F_OFD_GETLK, &wanted) != 0) return false;
   return wanted.l_type == F_UNLCK || (wanted.l_start == 0 && wanted.l_len == 0);
@@ -78,7 +79,7 @@ Fd create(const SocketsFolder& folder) {
   if ((folder.writers() & S_IWOTH) != 0) mode |= S_IROTH | S_IWOTH;
   Fd file(::openat(folder.fd(), kFileName, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600));
   if (!file) return file;
-  // Who makes it is not always a member of the folder's group; then the group is another, and gets nothing.
+  // The maker is not always a member of the folder's group; then the file has another group, which gets nothing.
   if (::fchown(file.get(), static_cast<uid_t>(-1), folder.group()) != 0) mode &= ~mode_t{S_IRGRP | S_IWGRP};
   [[maybe_unused]] const int ignored = ::fchmod(file.get(), mode);
   return file;

@@ -12,7 +12,7 @@
 namespace nitro::proc {
 
 /// A listening stream socket that has its name in a sockets folder from the moment in which it listens, and not before:
-/// it is made under another name and renamed. So who finds a socket that refuses a connection knows that its process is
+/// it is made under another name and renamed. So a socket that refuses a connection shows that its process is
 /// gone. Takes the name away when it is destroyed, unless another file has it by then.
 class PublishedSocket {
  public:

@@ -48,7 +48,7 @@ constexpr std::initializer_list<int> kAllowed = {
     SCMP_SYS(readlink), SCMP_SYS(readlinkat), SCMP_SYS(getdents64), SCMP_SYS(unlink), SCMP_SYS(unlinkat),
     SCMP_SYS(rmdir), SCMP_SYS(rename), SCMP_SYS(renameat), SCMP_SYS(renameat2), SCMP_SYS(flock), SCMP_SYS(fchmod),
     SCMP_SYS(umask), SCMP_SYS(inotify_init1), SCMP_SYS(inotify_add_watch), SCMP_SYS(inotify_rm_watch),
-    // Signals, and the end of a child. Whom one can be sent to is below.
+    // Signals, and the end of a child. The rule below says to which processes.
     SCMP_SYS(rt_sigaction), SCMP_SYS(rt_sigprocmask), SCMP_SYS(rt_sigreturn), SCMP_SYS(sigaltstack),
     SCMP_SYS(restart_syscall), SCMP_SYS(wait4), SCMP_SYS(waitid),
     // What time it is, who this is, what there is.
@@ -57,7 +57,7 @@ constexpr std::initializer_list<int> kAllowed = {
     SCMP_SYS(getuid), SCMP_SYS(geteuid), SCMP_SYS(getgid), SCMP_SYS(getegid), SCMP_SYS(uname), SCMP_SYS(sysinfo),
 };
 
-// No part of this process makes these, whatever it is given and whatever library it is linked with. Who does has taken
+// No part of this process makes these, whatever it is given and whatever library it is linked with. A process that does has been taken
 // it over: it ends before it can try something else. QEMU ends with it, and the kernel frees a device's enclave.
 constexpr std::initializer_list<int> kOfAnIntruder = {
     SCMP_SYS(execve), SCMP_SYS(execveat), SCMP_SYS(fork), SCMP_SYS(vfork), SCMP_SYS(ptrace),

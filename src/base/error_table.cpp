@@ -105,8 +105,8 @@ constexpr std::array kTable = {
                      "The driver did not give a descriptor for a new enclave.",
                      "Check the kernel log (`dmesg`) for lines of nitro_enclaves."},
     ErrorDescription{ErrorCode::kIoctl, "Driver call failed", "A call of the Nitro Enclaves driver failed.", kSeeCause},
-    ErrorDescription{ErrorCode::kIoctlImageLoadInfo, "Image position not told",
-                     "The driver did not tell where in the enclave's memory the image has to be.", kSeeCause},
+    ErrorDescription{ErrorCode::kIoctlImageLoadInfo, "Image offset unknown",
+                     "The driver did not say where in the enclave's memory to load the image.", kSeeCause},
     ErrorDescription{ErrorCode::kIoctlSetMemoryRegion, "Memory region refused",
                      "The driver refused a region of memory for the enclave.", kSeeCause},
     ErrorDescription{ErrorCode::kIoctlAddVcpu, "CPU refused", "The driver refused to give a CPU to the enclave.",
@@ -178,9 +178,9 @@ constexpr std::array kTable = {
     ErrorDescription{ErrorCode::kSignalUnmasking, "Signals not unblocked",
                      "Signals could not be let through to a process again.", kReportIt},
     ErrorDescription{ErrorCode::kLogger, "Log not set up",
-                     "The AWS tools end so when what writes their log does not start. Here nothing does: a log, or a "
-                     "folder for it, that cannot be opened or made is E19, in the AWS tools as well, and a log whose "
-                     "permissions cannot be set E18.",
+                     "The AWS tools use this code when their log writer does not start. This tool does not use it: a "
+                     "log, or a folder for it, that cannot be opened or made is E19, and a log whose permissions "
+                     "cannot be set is E18, as in the AWS tools.",
                      "Check the settings RUST_LOG and NITRO_CLI_LOGS_PATH."},
     ErrorDescription{ErrorCode::kHasher, "Measurement failed", "The hash of a file could not be computed.", kSeeCause},
     ErrorDescription{ErrorCode::kEnclaveNaming, "Enclave name not usable",

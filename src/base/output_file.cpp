@@ -107,7 +107,7 @@ Result<OutputFile> OutputFile::create(std::string path, unsigned mode) {
     return fail(ErrorCode::kFileOperation, fmt::format("{} is a folder; name a file", quote(path)));
   }
   if (exists && S_ISCHR(status.st_mode)) {
-    // Whoever writes the file goes back in it, which a device does not let him.
+    // Writing goes back and forth in the file, which a device does not allow.
     NITRO_TRY(Fd device, open_file(path, O_WRONLY | O_NOCTTY));
     NITRO_TRY(Fd scratch, make_scratch_file());
     OutputFile file(std::move(path), std::move(scratch), {}, std::nullopt);

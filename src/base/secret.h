@@ -7,8 +7,8 @@
 
 namespace nitro {
 
-/// Owns a text that must not be found in memory later: a private key, a password, a token. It is overwritten when its
-/// owner goes or takes another one, and so is the string it was moved from, whose short texts stay behind otherwise.
+/// Owns a text that must not stay in memory: a private key, a password, a token. The bytes are overwritten on
+/// destruction and on assignment; so is the string that the text is moved from, which keeps a copy of short texts.
 /// What was copied out of it, into a library for instance, is out of its reach.
 class Secret {
  public:

@@ -136,7 +136,7 @@ Result<void> show_console(const Fd& console, std::optional<std::chrono::seconds>
     if (count == 0 || (count < 0 && errno == ECONNRESET)) return {};
     if (count < 0) return fail_errno(ErrorCode::kConsoleRead, "reading the console");
     auto written = write_all(STDOUT_FILENO, std::span(buffer).first(static_cast<std::size_t>(count)));
-    // Whoever reads our output has seen enough (`| head`).
+    // The reader of our output has seen enough (`| head`).
     if (!written && written.error().system_errno() == EPIPE) return {};
     if (!written)
       return fail_within("printing the console", std::move(written).error().as(ErrorCode::kConsoleWriteOutput));

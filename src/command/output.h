@@ -14,7 +14,7 @@ namespace nitro {
 [[nodiscard]] nlohmann::ordered_json build_info_json(const eif::Measurements& measurements);
 
 /// Writes `json` and a newline. Characters that a terminal would obey appear as JSON's escapes, so that texts of images
-/// and of other processes can be looked at; whoever parses the JSON gets them as they are.
+/// and of other processes can be looked at; a JSON parser gets them as they are.
 void print_json(std::ostream& out, const nlohmann::ordered_json& json);
 
 }  // namespace nitro

@@ -167,7 +167,7 @@ Result<void> choose_authorities(Options& options, const Request& request) {
   return {};
 }
 
-// What is sent through whom. libcurl's own rules for the variables are not those of container tools.
+// Chooses the proxy. libcurl's own rules for the variables are not those of container tools.
 void choose_proxy(Options& options, const std::optional<Proxy>& proxy) {
   options.set<CURLOPT_PROXY>(proxy ? proxy->url.c_str() : "");
   options.set<CURLOPT_NOPROXY>("");

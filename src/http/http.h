@@ -28,7 +28,7 @@ struct Response {
   [[nodiscard]] bool success() const { return status >= 200 && status < 300; }
 };
 
-/// How AWS knows who asks: Signature Version 4 over the method, the URL, all headers and the body.
+/// Authenticates requests to AWS: Signature Version 4 over the method, the URL, all headers and the body.
 struct AwsSignature {
   std::string region;   ///< "eu-central-1"
   std::string service;  ///< "kms"
@@ -80,7 +80,7 @@ inline constexpr std::size_t kMaxKeptBody = std::size_t{8} << 20;
 /// proxy that was used is named.
 Result<Response> send(const Request& request);
 
-/// The parts of a URL that say whom a request goes to, as send() understands them.
+/// The parts of a URL that say where a request goes, as send() understands them.
 struct Peer {
   std::string scheme;  ///< "http", "https"
   std::string host;  ///< a name in small letters or an IPv4 address in its usual form; an IPv6 address without brackets

@@ -9,7 +9,7 @@
 
 namespace nitro::http {
 
-/// A URL taken apart by libcurl, which also sends the requests: the two cannot disagree about whom one goes to.
+/// A URL taken apart by libcurl, which also sends the requests: the two cannot disagree about where one goes.
 class Url {
  public:
   /// Nothing when `text` is no URL. `flags` are those of curl_url_set(3).

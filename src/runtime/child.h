@@ -34,7 +34,7 @@ struct ChildOptions {
   std::vector<int> inherited_fds;          ///< kept open under the same numbers; each at least 3
   std::vector<std::string> environment{};  ///< NAME=VALUE, instead of what this process has under these names
   bool new_session = false;                ///< setsid: keys typed at our terminal do not reach it
-  std::optional<UserIds> user{};           ///< who it runs as; only root can choose
+  std::optional<UserIds> user{};           ///< the user it runs as; only root can choose
   bool drop_capabilities = false;          ///< it has none and never gets one, whatever it executes
   int parent_death_signal = 0;  ///< sent to the child when the thread that started it ends (prctl(2)); 0: none
 };

@@ -45,7 +45,7 @@ struct EventLoop::State {
   std::unordered_map<std::uint64_t, std::shared_ptr<Watch::Entry>> entries;
   std::unordered_map<const Watch::Entry*, std::uint64_t> tokens;
   std::uint64_t next_token = 1;
-  // All timers share one descriptor, which is there from the start: whoever waits for descriptors to come free needs a
+  // All timers share one descriptor, which is there from the start: waiting for descriptors to come free needs a
   // timer that does not fail for want of one.
   Fd timer;
   Watch timer_watch;

@@ -17,8 +17,8 @@ namespace nitro {
 /// error), default info.
 class Log {
  public:
-  /// Opens (creates) `folder`/nitro_enclaves.log. When we own it, its mode lets those write who may write to the
-  /// folder, and everybody read. Errors: kFileOperation, kFilePermissions.
+  /// Opens (creates) `folder`/nitro_enclaves.log. When we own it, everybody may read it, and those who may write to
+  /// the folder may write it. Errors: kFileOperation, kFilePermissions.
   static Result<Log> open(const std::string& folder);
   /// Swallows everything; for tests, and for programs that have no folder to log in.
   static Log none();

@@ -18,7 +18,7 @@ constexpr std::uint64_t kMaxAnswerBytes = 6000;
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   if (size == 0) return 0;
   const bool confirmed = (data[0] & 1) != 0;
-  const std::size_t piece = 1 + data[0] / 2 * 4;
+  const std::size_t piece = 1 + std::size_t{data[0]} / 2 * 4;
   const auto bytes = std::as_bytes(std::span(data, size)).subspan(1);
   nitro::proc::Answer answer;
   nitro::proc::AnswerReader reader(answer, confirmed, kMaxAnswerBytes);

@@ -49,6 +49,6 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   const Secret secret{std::string(text)};
   check(kms::credentials_in(secret, "the source"));
   check(kms::credentials_in_answer(secret, "the source"));
-  (void)parse_rfc3339(text);
+  (void)nitro::parse_rfc3339(text);
   return 0;
 }

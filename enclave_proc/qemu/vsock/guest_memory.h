@@ -24,7 +24,7 @@ struct MemoryRegionLayout {
 
 /// The guest's memory as this process sees it. Every address that comes from the guest or from the front-end is looked
 /// up here and nowhere else; what is not wholly inside a region is not memory. The bytes change under us at any time:
-/// whoever reads them copies first and checks the copy.
+/// so copy first, and check the copy.
 class GuestMemory {
  public:
   /// vhost-user allows eight regions in one table.

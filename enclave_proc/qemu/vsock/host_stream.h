@@ -16,7 +16,7 @@ namespace nitro::proc {
 inline constexpr std::size_t kMaxPieces = 1024;
 
 /// The host program's end of a vsock connection: a stream socket, and the bytes of the guest that it did not take yet.
-/// Passive and without a callback of its own: whoever watches the socket calls flush() when it is writable.
+/// Passive and without a callback of its own: the caller watches the socket and calls flush() when it is writable.
 class HostStream {
  public:
   /// `buffer_bytes` is how much is kept for a program that does not read.

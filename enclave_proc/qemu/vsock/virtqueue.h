@@ -32,7 +32,7 @@ struct DescriptorChain {
 
 /// The device's end of a split virtqueue (virtio 1.2, section 2.7). All three parts lie in guest memory: nothing that
 /// is read from them is believed. Indirect descriptors are not offered to the driver, so one counts as a broken chain.
-/// Passive: whoever owns it calls pop() and complete(), then publish() once for the batch. Used from one thread.
+/// Passive: the owner calls pop() and complete(), then publish() once for the batch. Used from one thread.
 class Virtqueue {
  public:
   static constexpr std::uint64_t kDescriptorSize = 16;

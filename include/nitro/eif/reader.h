@@ -66,7 +66,7 @@ struct Description {
 };
 
 /// Reads an enclave image file. Opening looks at the header and the section headers only, and refuses what does not
-/// hold together, so that whoever has a Reader may rely on it: versions 2 to 4; between 2 and 32 sections, which follow
+/// hold together, so that users of a Reader may rely on it: versions 2 to 4; between 2 and 32 sections, which follow
 /// each other from byte 548 to the end of the file without a gap; the header's table and the section headers agree; one
 /// kernel, one command line, at most one signature and one metadata section; no ramdisk before the kernel. Data is read
 /// when asked for, in pieces: memory does not grow with the image.

@@ -44,7 +44,7 @@ Result<CertificateInfo> read_certificate_info(std::string_view pem);
 
 enum class CertificateValidity { kValid, kNotYetValid, kExpired };
 
-/// What a look at one Signature found. Nothing here says whom the certificate belongs to: that is what PCR8 is for.
+/// What a look at one Signature found. Nothing here says whose certificate it is: that is what PCR8 is for.
 struct SignatureCheck {
   bool signature_valid = false;  ///< the certificate's key made the COSE signature
   CertificateValidity validity = CertificateValidity::kValid;
@@ -62,14 +62,14 @@ Result<SignatureCheck> check_signature(const Signature& signature, std::time_t n
 /// The rule for running an image. Errors: kSignatureChecker, the message says what is wrong.
 Result<void> require_usable(const SignatureCheck& check);
 
-/// Holds a private key, or knows who does. One call of sign_digest() per image.
+/// Holds a private key, or asks a service that does. One call of sign_digest() per image.
 class Signer {
  public:
   virtual ~Signer() = default;
   /// PEM; the certificates in it go into the image, and nothing else.
   [[nodiscard]] virtual const std::string& certificate_pem() const = 0;
   /// The labels of private keys that lay beside the certificate and are not in certificate_pem(), "EC PRIVATE KEY" for
-  /// instance: whoever publishes such a file should know.
+  /// instance: the publisher of such a file should know.
   [[nodiscard]] virtual std::vector<std::string> keys_left_out() const { return {}; }
   /// An ECDSA signature (DER, ECDSA-Sig-Value) over `digest`: SHA-256 for P-256 keys, SHA-384 for P-384, SHA-512 for
   /// P-521, as the key of the certificate is. Errors: kSigning.

@@ -114,4 +114,4 @@ class Machine:
 def main():
     for variable in ("NITRO_CLI", "NITRO_DEVICE_STANDIN"):
         needed(variable, "build the project first")
-    unittest.main(module="__main__")
+    unittest.main(module="__main__", verbosity=2)

@@ -400,7 +400,7 @@ def require_parent():
 
 def main():
     require_parent()
-    unittest.main(module="__main__")
+    unittest.main(module="__main__", verbosity=2)
 
 
 if __name__ == "__main__":

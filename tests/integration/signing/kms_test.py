@@ -379,4 +379,4 @@ class SigningWithKms(SigningTest):
 
 
 if __name__ == "__main__":
-    unittest.main()
+    unittest.main(verbosity=2)

@@ -199,4 +199,4 @@ class SigningWithFiles(SigningTest):
 if __name__ == "__main__":
     if why := absent_programs("openssl"):
         skip(why)
-    unittest.main()
+    unittest.main(verbosity=2)
