@@ -89,10 +89,14 @@ std::string hex_with_colons(const ASN1_BIT_STRING* bits) {
 
 }  // namespace
 
-Result<SigningCertificate> read_signing_certificate(const std::string& path, std::time_t now) {
+Result<Secret> read_pem(const std::string& path) {
   auto text = read_text_file(path, kMaxPemBytes);
   if (!text) return Failure(std::move(text).error().as(ErrorCode::kSigning));
-  const Secret pem(*std::move(text));
+  return Secret(*std::move(text));
+}
+
+Result<SigningCertificate> read_signing_certificate(const std::string& path, std::time_t now) {
+  NITRO_TRY(const Secret pem, read_pem(path));
   auto certificate = Certificate::parse(pem.text(), ErrorCode::kSigning);
   if (!certificate) return fail_within(quote(path), std::move(certificate).error());
   Key public_key = certificate->public_key();

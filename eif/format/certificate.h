@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "nitro/eif/sign.h"
+#include "src/base/secret.h"
 
 namespace nitro::eif {
 
@@ -64,6 +65,9 @@ struct PemCertificates {
 /// Files often hold a key beside its certificate, and an image is handed to everybody. Blocks behind one that cannot be
 /// read are left out.
 [[nodiscard]] PemCertificates certificates_in(const std::string& text);
+
+/// The text of a PEM file, which may hold a private key. Errors: kSigning; more than 256 KiB is an error, too.
+Result<Secret> read_pem(const std::string& path);
 
 /// A certificate that is to sign an image: of a key on P-256, P-384 or P-521, and valid now.
 struct SigningCertificate {

@@ -21,8 +21,6 @@
 namespace nitro::eif {
 namespace {
 
-constexpr std::size_t kMaxPemBytes = std::size_t{1} << 18;
-
 Failure refuse(std::string message) {
   return fail(ErrorCode::kSigning, std::move(message));
 }
@@ -59,9 +57,7 @@ class PemSigner : public Signer {
 };
 
 Result<Key> read_private_key(const std::string& path) {
-  auto text = read_text_file(path, kMaxPemBytes);
-  if (!text) return Failure(std::move(text).error().as(ErrorCode::kSigning));
-  const Secret pem(*std::move(text));
+  NITRO_TRY(const Secret pem, read_pem(path));
   const std::unique_ptr<BIO, decltype(&BIO_free)> bio(
       BIO_new_mem_buf(pem.text().data(), static_cast<int>(pem.text().size())), BIO_free);
   // Asking for a password on the terminal would stop every script; an encrypted key is an error instead.

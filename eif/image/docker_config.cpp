@@ -11,15 +11,11 @@
 #include "nitro/fd.h"
 #include "src/base/bytes.h"
 #include "src/base/environment.h"
+#include "src/runtime/directories.h"
 
 namespace nitro::image {
 
 namespace {
-
-bool is_folder(const std::string& path) {
-  struct stat status {};
-  return ::stat(path.c_str(), &status) == 0 && S_ISDIR(status.st_mode);
-}
 
 Result<nlohmann::ordered_json> read_json(const std::string& path) {
   auto text = read_text_file(path);

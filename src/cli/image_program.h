@@ -6,7 +6,7 @@
 namespace nitro::cli {
 
 /// Becomes nitro-cli-image, the program for the commands that make images, with the same command line. Returns only
-/// when it cannot: kUnspecified, and the message names the program.
+/// when it cannot: kFileOperation, and the message names the program.
 [[nodiscard]] Error become_image_program(char* const* argv);
 
 }  // namespace nitro::cli

@@ -20,16 +20,16 @@ constexpr const char* kSystemLogsFolder = "/var/log/nitro_enclaves";
 /// Its members may run enclaves: the device and both system folders are theirs.
 constexpr const char* kGroup = "ne";
 
-bool is_folder(const std::string& path) {
-  struct stat status {};
-  return ::stat(path.c_str(), &status) == 0 && S_ISDIR(status.st_mode);
-}
-
 bool is_writable_folder(const std::string& path) {
   return is_folder(path) && ::access(path.c_str(), W_OK | X_OK) == 0;
 }
 
 }  // namespace
+
+bool is_folder(const std::string& path) {
+  struct stat status {};
+  return ::stat(path.c_str(), &status) == 0 && S_ISDIR(status.st_mode);
+}
 
 Result<void> make_folder(const std::string& path, unsigned mode) {
   if (::mkdir(path.c_str(), mode) == 0) {

@@ -10,6 +10,9 @@ namespace nitro {
 /// Where files of this tool live, from the environment of the process; the sockets have a registry of their own
 /// (enclave_proc/registry). Nothing is created unless a comment says so.
 
+/// Whether `path` is a folder, or a link to one.
+[[nodiscard]] bool is_folder(const std::string& path);
+
 /// Makes the last component of `path` when there is nothing; its mode is not subject to the umask. Errors:
 /// kFileOperation, kFilePermissions.
 Result<void> make_folder(const std::string& path, unsigned mode);
