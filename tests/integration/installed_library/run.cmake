@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-# BUILD: the build folder; WORK: a folder of our own; IMAGE: an image; COMPILER, SANITIZE: as the library was built.
+# BUILD: the build folder; WORK: a folder of our own; IMAGE: an image; COMPILER, GENERATOR, SANITIZE: as the library was built.
 file(REMOVE_RECURSE ${WORK})
 set(prefix ${WORK}/prefix)
 set(source ${CMAKE_CURRENT_LIST_DIR})
@@ -34,7 +34,7 @@ foreach(text ${texts})
     message(FATAL_ERROR "${text} has ${leaked}")
   endif()
 endforeach()
-run(${CMAKE_COMMAND} -S ${source} -B ${WORK}/build -D CMAKE_PREFIX_PATH=${prefix} -D CMAKE_CXX_COMPILER=${COMPILER}
+run(${CMAKE_COMMAND} -G ${GENERATOR} -S ${source} -B ${WORK}/build -D CMAKE_PREFIX_PATH=${prefix} -D CMAKE_CXX_COMPILER=${COMPILER}
   -D CMAKE_CXX_FLAGS=${flags})
 run(${CMAKE_COMMAND} --build ${WORK}/build)
 expect_pcr0(${WORK}/build/pcr0)
