@@ -132,12 +132,11 @@ class EnclaveProcess {
     MachineEvents events{.on_heartbeat = [this] { on_heartbeat(); },
                          .on_end = [this](const std::string& reason) { on_end(reason); },
                          .on_remark = [this](const std::string& remark) { on_remark(remark); }};
-    NITRO_TRY(auto resources, machine_->start(*loop_, std::move(events)));
-    enclave_ = {.name = request_.enclave_name,
-                .id = enclave_id(resources.slot_uid),
-                .process = ::getpid(),
-                .resources = std::move(resources),
-                .debug_mode = request_.debug_mode};
+    NITRO_TRY(enclave_.resources, machine_->start(*loop_, std::move(events)));
+    enclave_.name = request_.enclave_name;
+    enclave_.id = enclave_id(enclave_.resources.slot_uid);
+    enclave_.process = ::getpid();
+    enclave_.debug_mode = request_.debug_mode;
     log_.set_id(fmt::format("enc-{:x}:{}", enclave_.resources.slot_uid, ::getpid()));
     SPDLOG_LOGGER_INFO(&*log_, "started enclave {} from {}", enclave_.id, quote(request_.eif_path));
     tell(StdErrMessage{fmt::format("Started enclave with enclave-cid: {}, memory: {} MiB, cpu-ids: [{}]\n",

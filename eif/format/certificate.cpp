@@ -8,9 +8,10 @@
 #include <openssl/objects.h>
 #include <openssl/pem.h>
 
+#include <algorithm>
 #include <array>
 #include <limits>
-#include <set>
+#include <string_view>
 #include <utility>
 
 #include "nitro/fd.h"
@@ -30,7 +31,8 @@ constexpr std::size_t kMaxPemBytes = std::size_t{1} << 18;
 
 constexpr std::string_view kBegin = "-----BEGIN ";
 // All that OpenSSL writes certificates with. Certificate::parse() passes over trusted ones.
-const std::set<std::string_view> kCertificateLabels = {PEM_STRING_X509, PEM_STRING_X509_OLD, PEM_STRING_X509_TRUSTED};
+constexpr std::array<std::string_view, 3> kCertificateLabels = {PEM_STRING_X509, PEM_STRING_X509_OLD,
+                                                                PEM_STRING_X509_TRUSTED};
 
 bool is_blank(std::string_view text) {
   return text.find_first_not_of(" \t\r\n") == std::string_view::npos;
@@ -138,7 +140,7 @@ PemCertificates certificates_in(const std::string& text) {
     unsigned char* data = nullptr;
     long size = 0;
     if (PEM_read_bio(bio.get(), &name, &header, &data, &size) != 1) break;
-    const bool certificate = kCertificateLabels.contains(name);
+    const bool certificate = std::ranges::find(kCertificateLabels, std::string_view(name)) != kCertificateLabels.end();
     OPENSSL_free(name);
     OPENSSL_free(header);
     OPENSSL_clear_free(data, static_cast<std::size_t>(size));

@@ -64,7 +64,8 @@ class Budget {
   /// The same with a kEifBuilding failure.
   template <class Work>
   static auto run(Work&& work) -> std::invoke_result_t<Work> {
-    return run(std::forward<Work>(work), [](std::string message) { return fail(ErrorCode::kEifBuilding, message); });
+    return run(std::forward<Work>(work),
+               [](std::string message) { return fail(ErrorCode::kEifBuilding, std::move(message)); });
   }
 
   [[nodiscard]] std::uint64_t used_bytes() const { return used_; }

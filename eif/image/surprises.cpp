@@ -50,7 +50,7 @@ std::string relative_file(const ImageConfig& config, const std::function<bool(co
       const auto start = rest.find_first_not_of(kBlanks);
       if (start == std::string_view::npos) break;
       const auto end = rest.find_first_of(kBlanks, start);
-      const std::string name(rest.substr(start, end == std::string_view::npos ? end : end - start));
+      std::string name(rest.substr(start, end == std::string_view::npos ? end : end - start));
       rest = end == std::string_view::npos ? std::string_view() : rest.substr(end);
       const bool in_path = program && name.find('/') == std::string::npos;
       if (!in_path && !name.starts_with('/') && exists(config.working_folder + "/" + name) && !exists("/" + name)) {

@@ -153,7 +153,7 @@ Tree::Try<Tree::NodeId> Tree::directory_or_make(const Components& components, st
     // would give an image other measurements every day.
     const auto inode = add_inode(Inode{.type = FileType::kDirectory, .mode = 0755, .mtime = kFixedTime});
     if (!inode) return because(inode.error());
-    const auto made = add_name(here, components[i], *inode, layer);
+    auto made = add_name(here, components[i], *inode, layer);
     if (!made) return made;
     here = *made;
   }
@@ -451,7 +451,7 @@ Tree::Try<Tree::NodeId> Tree::add_file(std::string_view path, const Inode& inode
         auto parts = clean(path);
         const auto base = parts.back();
         parts.pop_back();
-        const auto folder = directory(parts);
+        auto folder = directory(parts);
         if (!folder) return folder;
         if (child(*folder, base) != kNone) return because("the image has a file of this name");
         const auto id = inode.type == FileType::kSymlink ? add_symlink_inode(inode, target) : add_inode(inode);

@@ -37,9 +37,9 @@ enum class Command : std::uint8_t {
 /// Sent as a bare number ahead of the replies to describe, name and ID requests: the process is alive and will answer.
 inline constexpr std::uint64_t kConfirmation = 0xeec0;
 /// Longest message a process takes from a client: the longest one that makes sense is a name.
-inline constexpr std::uint64_t kMaxRequestBytes = 64 * 1024;
+inline constexpr std::uint64_t kMaxRequestBytes = std::uint64_t{64} * 1024;
 /// Longest message a client takes from a process: a description with all of an image's metadata.
-inline constexpr std::uint64_t kMaxReplyBytes = 64 * 1024 * 1024;
+inline constexpr std::uint64_t kMaxReplyBytes = std::uint64_t{64} * 1024 * 1024;
 
 struct StdOutMessage {
   std::string text;

@@ -16,7 +16,7 @@ namespace nitro::proc {
 namespace {
 
 // Bytes that one reader is sent in one turn, so that a fast reader of a full buffer does not hold the loop up.
-constexpr std::size_t kBytesPerTurn = 256 * 1024;
+constexpr std::size_t kBytesPerTurn = std::size_t{256} * 1024;
 
 }  // namespace
 

@@ -19,9 +19,9 @@ namespace nitro::proc {
 namespace {
 
 constexpr std::size_t kLastWords = 4096;
-constexpr std::size_t kReadPerRound = 64 * 1024;
+constexpr std::size_t kReadPerRound = std::size_t{64} * 1024;
 // What a pipe can hold when QEMU has ended (the largest /proc/sys/fs/pipe-max-size by default).
-constexpr std::size_t kReadAtEnd = 1024 * 1024;
+constexpr std::size_t kReadAtEnd = std::size_t{1024} * 1024;
 
 /// Reads `fd` until it is empty or `limit` is reached. False at its end.
 template <class Take>

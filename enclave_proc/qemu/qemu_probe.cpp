@@ -34,7 +34,7 @@ constexpr const char* kDefaultBinary = "qemu-system-aarch64";
 constexpr const char* kDefaultBinary = "qemu-system-x86_64";
 #endif
 
-constexpr std::size_t kOutputLimit = 256 * 1024;
+constexpr std::size_t kOutputLimit = std::size_t{256} * 1024;
 constexpr auto kRunTimeout = 10s;
 
 /// A run of the binary that prints something and ends.
@@ -178,7 +178,7 @@ Result<QemuProbe> probe_qemu(const UserChoice& choose_user) {
     // A binary that was not installed does not find its firmware.
     probe.firmware_folders = existing({"/usr/share/seabios", "/usr/share/qemu"});
   }
-  const auto missing = [&probe](Error error) {
+  const auto missing = [&probe](const Error& error) {
     return Failure(Error(ErrorCode::kEnclaveBoot,
                          fmt::format("local enclaves need QEMU {}.{} or later ({}; NITRO_CLI_QEMU names another): {}",
                                      kOldestQemu.major, kOldestQemu.minor, probe.binary, error.message()),

@@ -22,7 +22,7 @@ using State = VsockConnection::State;
 constexpr std::size_t kChainsPerTurn = 40;
 // What one call of the loop handles of each queue; 512 full packets of Linux are 32 MiB, hence the second limit.
 constexpr std::size_t kChainsPerRound = 512;
-constexpr std::size_t kBytesPerRound = 2 * 1024 * 1024;
+constexpr std::size_t kBytesPerRound = std::size_t{2} * 1024 * 1024;
 // How often deadlines are looked at, and a host socket whose backlog is full is tried again.
 constexpr auto kTick = 20ms;
 constexpr int kDialsPerTick = 64;

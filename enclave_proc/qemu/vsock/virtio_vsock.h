@@ -38,7 +38,7 @@ class VirtioVsock : public VhostUserDevice {
  public:
   static constexpr std::size_t kMaxConnections = 4096;
   /// Bytes of one connection that move in one turn, so that every connection gets its turn soon.
-  static constexpr std::size_t kBytesPerTurn = 128 * 1024;
+  static constexpr std::size_t kBytesPerTurn = std::size_t{128} * 1024;
   /// Refusals that wait for receive buffers. A guest that gives no buffers is not read from any more when there are so
   /// many.
   static constexpr std::size_t kMaxReplies = 1024;
