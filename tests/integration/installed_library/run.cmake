@@ -34,7 +34,7 @@ foreach(text ${texts})
     message(FATAL_ERROR "${text} has ${leaked}")
   endif()
 endforeach()
-run(${CMAKE_COMMAND} -G ${GENERATOR} -S ${source} -B ${WORK}/build -D CMAKE_PREFIX_PATH=${prefix} -D CMAKE_CXX_COMPILER=${COMPILER}
+run(${CMAKE_COMMAND} -G "${GENERATOR}" -S ${source} -B ${WORK}/build -D CMAKE_PREFIX_PATH=${prefix} -D CMAKE_CXX_COMPILER=${COMPILER}
   -D CMAKE_CXX_FLAGS=${flags})
 run(${CMAKE_COMMAND} --build ${WORK}/build)
 expect_pcr0(${WORK}/build/pcr0)
