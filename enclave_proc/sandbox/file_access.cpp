@@ -63,8 +63,11 @@ int restrict_files(const std::vector<std::string>& folders) {
   if (!ruleset) return errno;
   for (const std::string& path : folders) {
     const Fd folder(::open(path.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
-    // A folder that is not there needs no access.
-    if (!folder) continue;
+    if (!folder) {
+      // With a rule missing the process could not do its work; better that it goes on without the restriction.
+      if (errno == EMFILE || errno == ENFILE || errno == ENOMEM) return errno;
+      continue;  // A folder that is not there, or cannot be reached, needs no access.
+    }
     const landlock_path_beneath_attr rule{.allowed_access = kInFolders, .parent_fd = folder.get()};
     if (::syscall(SYS_landlock_add_rule, ruleset.get(), LANDLOCK_RULE_PATH_BENEATH, &rule, 0) != 0) return errno;
   }

@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 #include <linux/landlock.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -20,6 +21,8 @@
 #include <string>
 #include <thread>
 
+#include "descriptor_limit.h"
+#include "enclave_proc/sandbox/file_access.h"
 #include "nitro/fd.h"
 #include "src/runtime/child.h"
 #include "src/runtime/event_loop.h"
@@ -58,6 +61,23 @@ class SandboxTest : public ::testing::Test {
 };
 
 constexpr int kEndedBySigsys = 1000 + SIGSYS;
+
+TEST_F(SandboxTest, RestrictsNoFilesWhenItLacksADescriptorForARule) {
+  if (!kernel_has_landlock()) GTEST_SKIP() << "this kernel has no Landlock";
+  NITRO_NEEDS_THE_LAST_DESCRIPTORS();
+  const pid_t child = ::fork();
+  if (child == 0) {
+    if (::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) ::_exit(1);
+    {
+      const nitro::testing::DescriptorLimit limit(1);  // for the set of rules, and none for the folder of the first
+      if (restrict_files({folder_.path()}) != EMFILE) ::_exit(2);
+    }
+    ::_exit(errno_of(::open((folder_ / "file").c_str(), O_WRONLY | O_CREAT, 0600)) == 0 ? 0 : 3);
+  }
+  int status = 0;
+  ASSERT_EQ(::waitpid(child, &status, 0), child);
+  EXPECT_EQ(status, 0);
+}
 
 TEST_F(SandboxTest, OpensMakesAndRemovesFilesInItsFoldersOnly) {
   if (!kernel_has_landlock()) GTEST_SKIP() << "this kernel has no Landlock";
