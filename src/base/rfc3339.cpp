@@ -104,7 +104,8 @@ std::optional<std::time_t> parse_rfc3339(std::string_view text) {
   if (!time) return std::nullopt;
   const auto offset = read_offset(reader);
   if (!offset || !reader.at_end()) return std::nullopt;
-  return std::chrono::system_clock::to_time_t(*date + *time - *offset);
+  // Not by system_clock, whose nanoseconds reach from 1677 to 2262 only.
+  return std::time_t{(*date + *time - *offset).time_since_epoch().count()};
 }
 
 }  // namespace nitro
