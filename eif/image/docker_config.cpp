@@ -1,10 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "eif/image/docker_config.h"
 
-#include <sys/stat.h>
 #include <unistd.h>
-
-#include <cstdlib>
 
 #include "eif/image/digest.h"
 #include "eif/image/source.h"

@@ -17,7 +17,7 @@ namespace nitro::proc {
 namespace {
 
 /// Between two attempts to get the allocation lock. Another process has it for as long as it takes its pages or CPUs.
-constexpr std::chrono::milliseconds kPublicationPause(10);
+constexpr std::chrono::milliseconds kAllocationPause(10);
 /// A stopped process keeps the lock, and must not keep all others from starting.
 constexpr std::chrono::seconds kTurnLimit(10);
 
@@ -82,7 +82,7 @@ class DeviceEnclave final : public Machine {
     bool waited_enough = false;
     const auto limit = loop.watch_timer(kTurnLimit, [&waited_enough] { waited_enough = true; });
     while (!lock.taken() && !waited_enough) {
-      NITRO_CHECK(go_on(loop, kPublicationPause));
+      NITRO_CHECK(go_on(loop, kAllocationPause));
       lock = slot_.allocation_lock();
     }
     return lock;

@@ -57,8 +57,9 @@ constexpr std::initializer_list<int> kAllowed = {
     SCMP_SYS(getuid), SCMP_SYS(geteuid), SCMP_SYS(getgid), SCMP_SYS(getegid), SCMP_SYS(uname), SCMP_SYS(sysinfo),
 };
 
-// No part of this process makes these, whatever it is given and whatever library it is linked with. A process that does has been taken
-// it over: it ends before it can try something else. QEMU ends with it, and the kernel frees a device's enclave.
+// No part of this process makes these, whatever it is given and whatever library it is linked with. A process that does
+// has been taken over: it ends before it can try something else. QEMU ends with it, and the kernel frees a device's
+// enclave.
 constexpr std::initializer_list<int> kOfAnIntruder = {
     SCMP_SYS(execve), SCMP_SYS(execveat), SCMP_SYS(fork), SCMP_SYS(vfork), SCMP_SYS(ptrace),
     SCMP_SYS(process_vm_readv), SCMP_SYS(process_vm_writev), SCMP_SYS(kcmp), SCMP_SYS(pidfd_getfd), SCMP_SYS(setuid),

@@ -206,8 +206,9 @@ Result<void> OutputFile::commit() {
 
 Result<Fd> make_scratch_file() {
   int last_errno = ENOENT;
-  for (const std::string& folder :
-       {environment_variable("TMPDIR").value_or("/var/tmp"), std::string("/var/tmp"), std::string("/tmp")}) {
+  std::vector<std::string> folders{"/var/tmp", "/tmp"};
+  if (auto configured = environment_variable("TMPDIR")) folders.insert(folders.begin(), *std::move(configured));
+  for (const std::string& folder : folders) {
     Fd fd(::open(folder.c_str(), O_TMPFILE | O_RDWR | O_CLOEXEC | O_EXCL, 0600));
     if (fd) return fd;
     last_errno = errno;

@@ -87,10 +87,7 @@ Result<proc::Answer> follow_start(proc::StartedProcess& process) {
   }
   answer.standard_error.clear();
   answer.complete = answer.status == 0;
-  sigset_t set;
-  ::sigemptyset(&set);
-  for (const int signal : kEndingSignals) ::sigaddset(&set, signal);
-  ::sigprocmask(SIG_UNBLOCK, &set, nullptr);
+  NITRO_CHECK(unblock_signals(kEndingSignals));
   return answer;
 }
 

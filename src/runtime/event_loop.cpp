@@ -22,6 +22,13 @@ using Clock = std::chrono::steady_clock;
 /// When a timer is due, then the order in which timers were set: no two are alike.
 using TimerKey = std::pair<Clock::time_point, std::uint64_t>;
 
+sigset_t set_of(std::initializer_list<int> signals) {
+  sigset_t set;
+  ::sigemptyset(&set);
+  for (const int signal : signals) ::sigaddset(&set, signal);
+  return set;
+}
+
 }  // namespace
 
 /// One watched descriptor or one timer. The loop's table and the caller's Watch share it; `loop` is null once the watch
@@ -184,9 +191,7 @@ EventLoop::Watch EventLoop::watch_timer(std::chrono::nanoseconds delay, TimerCal
 }
 
 Result<EventLoop::Watch> EventLoop::watch_signals(std::initializer_list<int> signals, SignalCallback callback) {
-  sigset_t set;
-  ::sigemptyset(&set);
-  for (const int signal : signals) ::sigaddset(&set, signal);
+  const sigset_t set = set_of(signals);
   Fd fd(::signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK));
   if (!fd) return fail_errno(ErrorCode::kSignalMasking, "creating a signal descriptor");
   const int number = fd.get();
@@ -230,11 +235,17 @@ Result<void> EventLoop::run_once(std::chrono::milliseconds timeout) {
 }
 
 Result<void> block_signals(std::initializer_list<int> signals) {
-  sigset_t set;
-  ::sigemptyset(&set);
-  for (const int signal : signals) ::sigaddset(&set, signal);
+  const sigset_t set = set_of(signals);
   if (const int error = ::pthread_sigmask(SIG_BLOCK, &set, nullptr); error != 0) {
     return fail_errno(ErrorCode::kSignalMasking, "blocking signals", error);
+  }
+  return {};
+}
+
+Result<void> unblock_signals(std::initializer_list<int> signals) {
+  const sigset_t set = set_of(signals);
+  if (const int error = ::pthread_sigmask(SIG_UNBLOCK, &set, nullptr); error != 0) {
+    return fail_errno(ErrorCode::kSignalUnmasking, "unblocking signals", error);
   }
   return {};
 }

@@ -74,5 +74,7 @@ class EventLoop {
 
 /// Blocks `signals` in the calling thread (threads started later inherit this). Errors: kSignalMasking.
 Result<void> block_signals(std::initializer_list<int> signals);
+/// Lets them through again; one that has come meanwhile takes effect at once. Errors: kSignalUnmasking.
+Result<void> unblock_signals(std::initializer_list<int> signals);
 
 }  // namespace nitro
