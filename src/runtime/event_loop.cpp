@@ -214,10 +214,11 @@ Result<void> EventLoop::run() {
 }
 
 Result<void> EventLoop::run_once(std::chrono::milliseconds timeout) {
-  const bool work_waits = !state_->deferred.empty();
+  // What is deferred from now on is for the next round, so that events come in between.
+  const auto deferred = std::exchange(state_->deferred, {});
   std::array<epoll_event, 64> events;
   const int count = ::epoll_wait(state_->epoll.get(), events.data(), static_cast<int>(events.size()),
-                                 work_waits ? 0 : static_cast<int>(timeout.count()));
+                                 deferred.empty() ? static_cast<int>(timeout.count()) : 0);
   if (count < 0 && errno != EINTR) return fail_errno(ErrorCode::kEpoll, "waiting for events");
   for (int i = 0; i < count; ++i) {
     // A copy: epoll_event is packed, and its members cannot be referred to.
@@ -229,7 +230,6 @@ Result<void> EventLoop::run_once(std::chrono::milliseconds timeout) {
     const std::shared_ptr<Watch::Entry> entry = found->second;
     entry->callback(event.events);
   }
-  const auto deferred = std::exchange(state_->deferred, {});
   for (const auto& callback : deferred) callback();
   return {};
 }

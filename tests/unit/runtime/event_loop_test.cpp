@@ -2,6 +2,7 @@
 #include "src/runtime/event_loop.h"
 
 #include <sys/epoll.h>
+#include <sys/eventfd.h>
 #include <unistd.h>
 
 #include <csignal>
@@ -178,6 +179,27 @@ TEST(EventLoop, RunsDeferredWorkInTheNextRound) {
   });
   ASSERT_OK(loop->run());
   EXPECT_EQ(order, 2);
+}
+
+TEST(EventLoop, LetsEventsComeBeforeWhatWasDeferredInThisRound) {
+  const auto loop = make_loop();
+  const Fd first(::eventfd(1, EFD_CLOEXEC | EFD_NONBLOCK));
+  const Fd second(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+  std::string order;
+  auto watch_first = loop->watch_fd(first.get(), EPOLLIN | EPOLLET, [&](std::uint32_t) {
+    order += 'a';
+    loop->defer([&] {
+      order += 'c';
+      loop->stop();
+    });
+    const std::uint64_t one = 1;
+    EXPECT_EQ(::write(second.get(), &one, sizeof one), 8);
+  });
+  ASSERT_OK(watch_first);
+  auto watch_second = loop->watch_fd(second.get(), EPOLLIN | EPOLLET, [&](std::uint32_t) { order += 'b'; });
+  ASSERT_OK(watch_second);
+  ASSERT_OK(loop->run());
+  EXPECT_EQ(order, "abc");
 }
 
 TEST(EventLoop, WatchesThatOutliveTheLoopAreHarmless) {
