@@ -185,9 +185,9 @@ void leave_out_ended(std::vector<Answer>& answers, const std::vector<SocketsFold
   });
 }
 
-Result<std::uint64_t> ask_number(Connection connection, Command command) {
+Result<std::uint64_t> ask_number(Connection connection, Command command, std::chrono::milliseconds timeout) {
   const int socket = connection.socket.get();
-  NITRO_CHECK(set_timeouts(socket, kAnswerTimeout));
+  NITRO_CHECK(set_timeouts(socket, timeout));
   std::array<std::byte, 8> bytes{};
   auto sent = write_all(socket, as_bytes(encode_request(command)));
   auto received = sent ? read_exact(socket, bytes) : std::move(sent);

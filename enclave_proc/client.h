@@ -44,7 +44,8 @@ Result<std::vector<Answer>> ask_all(std::vector<Connection> connections, const s
 void leave_out_ended(std::vector<Answer>& answers, const std::vector<SocketsFolder>& folders);
 
 /// Sends `command` and returns the bare number that comes back. Errors: kSocket.
-Result<std::uint64_t> ask_number(Connection connection, Command command);
+Result<std::uint64_t> ask_number(Connection connection, Command command,
+                                 std::chrono::milliseconds timeout = kAnswerTimeout);
 
 /// What enclaves have said to a question whose answer is one JSON string.
 struct Texts {

@@ -15,8 +15,6 @@
 namespace nitro::proc {
 namespace {
 
-using Clock = std::chrono::steady_clock;
-
 bool is_owner(int socket) {
   const auto peer = peer_credentials(socket);
   return peer && (peer->uid == 0 || peer->uid == ::getuid());
@@ -34,10 +32,9 @@ class ControlServer::Client {
     auto watch = server_.loop_.watch_fd(socket_.get(), EPOLLIN, [this](std::uint32_t) { advance(); });
     if (!watch) return Failure(std::move(watch).error());
     watch_ = std::move(*watch);
+    timer_ = server_.loop_.watch_timer(server_.visit_limit_, [this] { server_.drop(this); });
     return {};
   }
-
-  [[nodiscard]] bool overdue(Clock::time_point now) const { return now - arrived_ > kVisitLimit; }
 
  private:
   // Each of these may end the visit and with it this object: nothing follows a call of server_.drop().
@@ -77,20 +74,21 @@ class ControlServer::Client {
   ControlServer& server_;
   Fd socket_;
   EventLoop::Watch watch_;
-  Clock::time_point arrived_ = Clock::now();
+  EventLoop::Watch timer_;
   ControlSession visit_;
   bool answered_ = false;
   std::size_t sent_ = 0;
 };
 
-ControlServer::ControlServer(EventLoop& loop, ControlHandlers handlers)
-    : loop_(loop), handlers_(std::move(handlers)), gate_(loop) {}
+ControlServer::ControlServer(EventLoop& loop, ControlHandlers handlers, std::chrono::milliseconds visit_limit)
+    : loop_(loop), handlers_(std::move(handlers)), visit_limit_(visit_limit), gate_(loop) {}
 
 ControlServer::~ControlServer() = default;
 
 Result<std::unique_ptr<ControlServer>> ControlServer::start(EventLoop& loop, PublishedSocket socket,
-                                                            ControlHandlers handlers) {
-  std::unique_ptr<ControlServer> server(new ControlServer(loop, std::move(handlers)));
+                                                            ControlHandlers handlers,
+                                                            std::chrono::milliseconds visit_limit) {
+  std::unique_ptr<ControlServer> server(new ControlServer(loop, std::move(handlers), visit_limit));
   server->listener_ = std::move(socket);
   NITRO_CHECK(
       server->gate_.watch(server->listener_.fd(), [self = server.get()](Fd client) { self->add(std::move(client)); }));
@@ -107,14 +105,6 @@ void ControlServer::add(Fd socket) {
   auto client = std::make_unique<Client>(*this, std::move(socket));
   if (!client->start()) return;
   clients_.push_back(std::move(client));
-  if (sweep_timer_.active()) return;
-  sweep_timer_ = loop_.watch_timer(
-      kVisitLimit,
-      [this] {
-        std::erase_if(clients_, [now = Clock::now()](const auto& visitor) { return visitor->overdue(now); });
-        if (clients_.empty()) sweep_timer_.cancel();
-      },
-      true);
 }
 
 void ControlServer::drop(const Client* client) {

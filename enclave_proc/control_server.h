@@ -25,8 +25,8 @@ class ControlServer {
   static constexpr unsigned kSocketMode = 0766;
 
   /// Serves those who connect to `socket`. The loop must outlive the server. Errors: kEpoll.
-  static Result<std::unique_ptr<ControlServer>> start(EventLoop& loop, PublishedSocket socket,
-                                                      ControlHandlers handlers);
+  static Result<std::unique_ptr<ControlServer>> start(EventLoop& loop, PublishedSocket socket, ControlHandlers handlers,
+                                                      std::chrono::milliseconds visit_limit = kVisitLimit);
   ~ControlServer();
 
   /// Accepts no more clients and removes the socket's name; clients that are being served stay.
@@ -35,15 +35,15 @@ class ControlServer {
  private:
   class Client;
 
-  ControlServer(EventLoop& loop, ControlHandlers handlers);
+  ControlServer(EventLoop& loop, ControlHandlers handlers, std::chrono::milliseconds visit_limit);
   void add(Fd socket);
   void drop(const Client* client);
 
   EventLoop& loop_;
   ControlHandlers handlers_;
   PublishedSocket listener_;
+  std::chrono::milliseconds visit_limit_;
   AcceptGate gate_;
-  EventLoop::Watch sweep_timer_;
   std::vector<std::unique_ptr<Client>> clients_;  // oldest first
 };
 
