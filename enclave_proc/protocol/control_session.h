@@ -31,7 +31,8 @@ struct ControlHandlers {
 class ControlSession {
  public:
   /// `owner`: the client may end the enclave; others may only ask. `handlers` must outlive the visit.
-  ControlSession(const ControlHandlers& handlers, bool owner) : handlers_(handlers), owner_(owner) {}
+  ControlSession(const ControlHandlers& handlers, bool owner, std::uint64_t max_request_bytes = kMaxRequestBytes)
+      : handlers_(handlers), owner_(owner), reader_(max_request_bytes) {}
 
   enum class Next : std::uint8_t {
     kRead,   ///< more bytes are needed
@@ -53,7 +54,7 @@ class ControlSession {
 
   const ControlHandlers& handlers_;
   bool owner_;
-  MessageReader reader_{kMaxRequestBytes};
+  MessageReader reader_;
   int messages_ = 0;
   Command command_ = Command::kNotPermitted;
   bool terminated_ = false;

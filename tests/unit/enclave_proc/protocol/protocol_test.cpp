@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include "heap.h"
 #include "src/base/bytes.h"
 #include "temp_folder.h"
 
@@ -142,11 +143,58 @@ TEST(MessageReader, PutsMessagesTogetherHoweverTheyArrive) {
 }
 
 TEST(MessageReader, RefusesALengthBeyondTheLimitAtOnce) {
+  MessageReader longest(100);
+  longest.append(as_bytes(encode_number(100) + std::string(100, 'x')));
+  const auto whole = longest.next_message();
+  ASSERT_OK(whole);
+  ASSERT_TRUE(whole->has_value());
+  EXPECT_EQ((*whole)->size(), 100U);
   MessageReader reader(100);
   reader.append(as_bytes(encode_number(101)));
   const auto message = reader.next_message();
   ASSERT_FALSE(message);
   EXPECT_EQ(message.error().code(), ErrorCode::kInvalidCommand);
+}
+
+/// Messages of all lengths up to 300 bytes, the `number`th of which has bytes of its own.
+std::string numbered_message(unsigned number) {
+  return encode_number(number % 301) + std::string(number % 301, static_cast<char>(number % 251));
+}
+
+TEST(MessageReader, KeepsItsPlaceThroughALongStreamThatIsNeverReadToItsEnd) {
+  // Most pieces end within a message, so something is left that must not be lost when what was read makes room.
+  for (const std::size_t piece : {1U, 7U, 301U, 5000U, 20000U}) {
+    std::string stream;
+    for (unsigned number = 0; number < 2000; ++number) stream += numbered_message(number);
+    MessageReader reader(1024);
+    unsigned seen = 0;
+    for (std::size_t at = 0; at < stream.size(); at += piece) {
+      reader.append(as_bytes(std::string_view(stream).substr(at, piece)));
+      while (true) {
+        const auto message = reader.next_message();
+        ASSERT_OK(message);
+        if (!message->has_value()) break;
+        ASSERT_EQ(as_text(**message), numbered_message(seen).substr(8)) << seen << " in pieces of " << piece;
+        ++seen;
+      }
+    }
+    EXPECT_EQ(seen, 2000U) << piece;
+    EXPECT_TRUE(reader.empty());
+  }
+}
+
+TEST(MessageReader, HoldsWhatHasNotBeenReadAndLittleMore) {
+  MessageReader reader(1024);
+  const std::string message = encode_number(1000) + std::string(1000, 'x');
+  reader.append(as_bytes(message.substr(0, 500)));
+  const std::size_t before = testing::heap_bytes();
+  for (int i = 0; i < 10'000; ++i) {
+    reader.append(as_bytes(message.substr(500) + message.substr(0, 500)));
+    const auto read = reader.next_message();
+    ASSERT_OK(read);
+    ASSERT_TRUE(read->has_value());
+  }
+  EXPECT_LT(testing::heap_bytes(), before + 64 * 1024) << "10 MB have passed";
 }
 
 }  // namespace
