@@ -140,9 +140,10 @@ std::optional<std::uint32_t> parse_connect_line(std::string_view line) {
 }
 
 Result<std::unique_ptr<ConnectListener>> ConnectListener::start(EventLoop& loop, const std::string& path,
-                                                                VirtioVsock& device) {
+                                                                VirtioVsock& device,
+                                                                std::chrono::milliseconds handshake_limit) {
   // The constructor is private, so make_unique cannot reach it.
-  std::unique_ptr<ConnectListener> listener(new ConnectListener(loop, device));
+  std::unique_ptr<ConnectListener> listener(new ConnectListener(loop, device, handshake_limit));
   NITRO_CHECK(listener->gate_.open(path, 0600, [self = listener.get()](Fd socket) { self->add(std::move(socket)); }));
   return listener;
 }
@@ -156,7 +157,7 @@ void ConnectListener::add(Fd socket) {
     return;
   }
   client->watch = std::move(*watch);
-  client->timer = loop_.watch_timer(kHandshakeTimeout, [this, client] { drop(client); });
+  client->timer = loop_.watch_timer(handshake_limit_, [this, client] { drop(client); });
   // The others wait in the backlog until one of these has finished.
   if (clients_.size() >= kMaxHandshakes) gate_.hold();
 }

@@ -89,7 +89,8 @@ class ConnectListener {
   static constexpr std::chrono::seconds kHandshakeTimeout{5};
 
   /// `device` and `loop` must outlive the listener. Errors: kSocket, kEpoll.
-  static Result<std::unique_ptr<ConnectListener>> start(EventLoop& loop, const std::string& path, VirtioVsock& device);
+  static Result<std::unique_ptr<ConnectListener>> start(EventLoop& loop, const std::string& path, VirtioVsock& device,
+                                                        std::chrono::milliseconds handshake_limit = kHandshakeTimeout);
   ConnectListener(const ConnectListener&) = delete;
   ConnectListener& operator=(const ConnectListener&) = delete;
   ~ConnectListener() = default;
@@ -103,13 +104,15 @@ class ConnectListener {
   };
   using Clients = std::list<Client>;
 
-  ConnectListener(EventLoop& loop, VirtioVsock& device) : loop_(loop), device_(device), gate_(loop) {}
+  ConnectListener(EventLoop& loop, VirtioVsock& device, std::chrono::milliseconds handshake_limit)
+      : loop_(loop), device_(device), handshake_limit_(handshake_limit), gate_(loop) {}
   void add(Fd socket);
   void on_client(Clients::iterator client);
   void drop(Clients::iterator client);
 
   EventLoop& loop_;
   VirtioVsock& device_;
+  std::chrono::milliseconds handshake_limit_;
   AcceptGate gate_;
   Clients clients_;
 };

@@ -68,10 +68,11 @@ void scatter(std::span<const std::byte> source, const std::vector<iovec>& pieces
 
 }  // namespace
 
-VirtioVsock::VirtioVsock(EventLoop& loop, std::uint64_t guest_cid, Dial dial)
+VirtioVsock::VirtioVsock(EventLoop& loop, std::uint64_t guest_cid, Dial dial, Now now)
     : loop_(loop),
       guest_cid_(guest_cid),
       dial_(std::move(dial)),
+      now_(std::move(now)),
       next_host_port_(kFirstHostPort),
       receive_chains_(kChainsPerTurn),
       payload_room_(kChainsPerTurn),
@@ -114,7 +115,7 @@ void VirtioVsock::connect(Fd socket, std::uint32_t guest_port, Accepted accepted
     next_host_port_ = next_host_port_ == kLastHostPort ? kFirstHostPort : next_host_port_ + 1;
   } while (links_.contains(name));
 
-  Link& link = add(VsockConnection::asked_by_host(name, buffer_size_for_new_connection(), Clock::now()));
+  Link& link = add(VsockConnection::asked_by_host(name, buffer_size_for_new_connection(), now_()));
   link.stream.connect(std::move(socket));
   link.accepted = std::move(accepted);
   if (!watch_socket(link)) return remove(link);
@@ -206,7 +207,7 @@ void VirtioVsock::handle_packet(const DescriptorChain& chain) {
 
 void VirtioVsock::handle_request(const VsockHeader& header) {
   if (connection_count() >= kMaxConnections) return queue_reset(header);
-  dial(add(VsockConnection::asked_by_guest(header, buffer_size_for_new_connection(), Clock::now())));
+  dial(add(VsockConnection::asked_by_guest(header, buffer_size_for_new_connection(), now_())));
 }
 
 void VirtioVsock::handle_connection_packet(Link& link, const VsockHeader& header) {
@@ -306,7 +307,7 @@ VirtioVsock::Sent VirtioVsock::serve(Link& link) {
 VirtioVsock::Sent VirtioVsock::send_control(Link& link, VsockOp op) {
   const VsockHeader header = link.connection.packet(op);
   if (!send_packet(header)) return Sent::kNoBuffer;
-  link.connection.sent(header, Clock::now());
+  link.connection.sent(header, now_());
   return Sent::kSomething;
 }
 
@@ -373,7 +374,7 @@ VirtioVsock::Sent VirtioVsock::send_data(Link& link) {
     return Sent::kNothing;
   }
 
-  const auto now = Clock::now();
+  const auto now = now_();
   std::size_t left = read.bytes;
   std::size_t used = 0;
   for (; used < batch.chains && left > 0; ++used) {
@@ -526,7 +527,7 @@ void VirtioVsock::linger(HostStream stream) {
 }
 
 void VirtioVsock::on_tick() {
-  const Clock::time_point now = Clock::now();
+  const Clock::time_point now = now_();
   // Round and round, so that all get their turn.
   std::vector<Link*> due(timed_.upper_bound(last_dialled_), timed_.end());
   due.insert(due.end(), timed_.begin(), timed_.upper_bound(last_dialled_));

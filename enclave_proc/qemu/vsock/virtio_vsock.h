@@ -59,7 +59,11 @@ class VirtioVsock : public VhostUserDevice {
   /// connection up.
   using Accepted = std::function<bool(int socket, std::uint32_t host_port)>;
 
-  VirtioVsock(EventLoop& loop, std::uint64_t guest_cid, Dial dial);
+  using Clock = VsockConnection::Clock;
+  /// What time it is.
+  using Now = std::function<Clock::time_point()>;
+
+  VirtioVsock(EventLoop& loop, std::uint64_t guest_cid, Dial dial, Now now = Clock::now);
   ~VirtioVsock() override;
 
   /// Connects `socket` (stream, non-blocking) with `guest_port`. When the guest refuses, has no driver yet, or does not
@@ -78,8 +82,6 @@ class VirtioVsock : public VhostUserDevice {
   void kicked(unsigned index) override;
 
  private:
-  using Clock = VsockConnection::Clock;
-
   /// A connection and its socket.
   struct Link {
     explicit Link(VsockConnection opened) : connection(opened), stream(opened.buffer_bytes()) {}
@@ -148,6 +150,7 @@ class VirtioVsock : public VhostUserDevice {
   EventLoop& loop_;
   const std::uint64_t guest_cid_;
   const Dial dial_;
+  const Now now_;
   std::array<std::byte, 8> config_{};
 
   RunningQueue* receive_ = nullptr;

@@ -79,6 +79,10 @@ class FrontEnd {
   /// The next reply, if there is one.
   std::optional<Reply> reply() {
     pump();
+    return reply_that_is_there();
+  }
+  /// The same without the loop, whose rounds the test counts.
+  std::optional<Reply> reply_that_is_there() {
     std::array<std::uint32_t, 3> header{};
     if (::recv(socket_.get(), header.data(), sizeof header, MSG_DONTWAIT) != sizeof header) return std::nullopt;
     Reply reply{header[0], header[1], std::vector<std::byte>(header[2])};
@@ -271,9 +275,13 @@ class FakeGuest {
     pump();
   }
   void kick(unsigned queue) {
+    kick_only(queue);
+    pump();
+  }
+  /// Without the loop, whose rounds the test counts.
+  void kick_only(unsigned queue) {
     const std::uint64_t one = 1;
     EXPECT_EQ(::write(kick_[queue].get(), &one, sizeof one), 8);
-    pump();
   }
   void pump() {
     for (int i = 0; i < 6; ++i) EXPECT_TRUE(loop_.run_once(std::chrono::milliseconds(0)));
@@ -407,7 +415,9 @@ class VsockFixture : public ::testing::Test {
     auto loop = EventLoop::create();
     ASSERT_OK(loop);
     loop_ = std::move(*loop);
-    device_ = std::make_unique<VirtioVsock>(*loop_, FakeGuest::kCid, [this](std::uint32_t port) { return dial(port); });
+    device_ = std::make_unique<VirtioVsock>(
+        *loop_, FakeGuest::kCid, [this](std::uint32_t port) { return dial(port); },
+        [this] { return VirtioVsock::Clock::now() + ahead_; });
     guest_ = std::make_unique<FakeGuest>(*loop_, *device_);
   }
   void TearDown() override {
@@ -415,11 +425,15 @@ class VsockFixture : public ::testing::Test {
     device_.reset();
   }
 
-  /// Port 1000 accepts; its end of the newest connection is host_. Port 1001 is busy `busy_` times first. All others
-  /// refuse.
+  /// Port 1000 accepts; its end of the newest connection is host_. Port 1001 is busy `busy_` times first. Ports from
+  /// kBusyPorts on always are. All others refuse.
   VirtioVsock::DialResult dial(std::uint32_t port) {
     using Status = VirtioVsock::DialResult::Status;
     ++dialled_;
+    if (port >= kBusyPorts) {
+      ++busy_dials_[port];
+      return {Status::kBusy, Fd()};
+    }
     if (port == 1001 && busy_ > 0) {
       --busy_;
       return {Status::kBusy, Fd()};
@@ -432,6 +446,16 @@ class VsockFixture : public ::testing::Test {
     return {Status::kConnected, std::move(sockets->first)};
   }
   int host() const { return hosts_.back().get(); }
+
+  /// Lets this much time pass for the device, which looks at its deadlines every 20 ms.
+  void pass(std::chrono::milliseconds time) {
+    ahead_ += time;
+    // Timers come in the order in which they are due: the device's is before this one.
+    bool looked = false;
+    const auto timer = loop_->watch_timer(std::chrono::milliseconds(30), [&looked] { looked = true; });
+    while (!looked) ASSERT_OK(loop_->run_once(std::chrono::milliseconds(-1)));
+    guest_->pump();
+  }
 
   /// Guest connects from `port` to host port 1000.
   void open_from_guest(std::uint32_t port = 50000) {
@@ -459,8 +483,11 @@ class VsockFixture : public ::testing::Test {
   std::unique_ptr<VirtioVsock> device_;
   std::unique_ptr<FakeGuest> guest_;
   std::deque<Fd> hosts_;
+  static constexpr std::uint32_t kBusyPorts = 2000;
   int busy_ = 0;
   int dialled_ = 0;
+  std::map<std::uint32_t, int> busy_dials_;
+  std::chrono::milliseconds ahead_{0};  // of the real clock, for the device
 };
 
 }  // namespace nitro::proc::testing

@@ -193,6 +193,36 @@ TEST_F(ConnectListenerTest, ClosesOnLinesItDoesNotUnderstand) {
   EXPECT_FALSE(guest_->receive());
 }
 
+TEST_F(ConnectListenerTest, ClosesWhenTheLineIsNotThereInTime) {
+  listener_.reset();
+  const auto limit = std::chrono::milliseconds(100);
+  auto listener = ConnectListener::start(*loop_, path(), *device_, limit);
+  ASSERT_OK(listener);
+  const auto begin = std::chrono::steady_clock::now();
+  const Fd socket = client();
+  say(socket.get(), "CONNECT 50");
+  while (!at_end(socket.get())) ASSERT_OK(loop_->run_once(std::chrono::milliseconds(-1)));
+  EXPECT_GE(std::chrono::steady_clock::now(), begin + limit);
+  EXPECT_FALSE(guest_->receive());
+  // A client that has said all has the guest's time.
+  const Fd quick = client();
+  say(quick.get(), "CONNECT 5005\n");
+  const auto request = guest_->expect(VsockOp::kRequest);
+  pass(limit * 2);
+  guest_->send(VsockOp::kResponse, 5005, request.header.source_port);
+  EXPECT_TRUE(read_host(quick.get()).starts_with("OK "));
+}
+
+TEST_F(ConnectListenerTest, HasFiveSecondsForALineAndClosesWhenTheGuestTakesFiveToAnswer) {
+  EXPECT_EQ(ConnectListener::kHandshakeTimeout, std::chrono::seconds(5));
+  const Fd socket = client();
+  say(socket.get(), "CONNECT 5005\n");
+  guest_->expect(VsockOp::kRequest);
+  pass(std::chrono::milliseconds(5000));
+  EXPECT_EQ(read_host(socket.get()), "");
+  EXPECT_TRUE(at_end(socket.get()));
+}
+
 TEST_F(ConnectListenerTest, MakesClientsWaitAtTheLimitOfDescriptorsWithoutSpinning) {
   NITRO_NEEDS_THE_LAST_DESCRIPTORS();
   auto socket = connect_unix(path());

@@ -61,9 +61,53 @@ TEST_F(VhostUserTest, StartsTheDeviceWhenBothQueuesAreSetUpAndEnabled) {
   EXPECT_FALSE(guest_->backend().device_running());
 }
 
+TEST_F(VhostUserTest, StartsTheDeviceWithoutAWordWhereNoneHasBeenAgreedOn) {
+  // "If VHOST_USER_F_PROTOCOL_FEATURES has not been negotiated, the ring starts directly in the enabled state."
+  guest_->negotiate();
+  qemu().send(2, pack(kFeatureVersion1 | kFeatureRingEventIndex));
+  guest_->share_memory();
+  guest_->set_up_queue(0);
+  EXPECT_FALSE(guest_->backend().device_running());
+  guest_->set_up_queue(1);
+  EXPECT_TRUE(guest_->backend().device_running());
+}
+
+TEST_F(VhostUserTest, TakesNewEventDescriptorsWhileItRuns) {
+  guest_->start();
+  open_from_guest();
+  // A blocking one would let the front-end stop the process.
+  const Fd kick(::eventfd(0, EFD_CLOEXEC));
+  qemu().send(12, pack(u64{1}), {kick.get()});
+  EXPECT_NE(::fcntl(kick.get(), F_GETFL) & O_NONBLOCK, 0);
+  guest_->put(guest_->header(VsockOp::kData, 50000, 1000));
+  guest_->put(guest_->header(VsockOp::kRequest, 50001, 1000));
+  const u64 one = 1;
+  EXPECT_EQ(::write(kick.get(), &one, sizeof one), 8);
+  guest_->expect(VsockOp::kResponse);
+  EXPECT_EQ(device_->connection_count(), 2U);
+
+  // Buffers may have been used while there was nobody to tell.
+  const Fd call(::eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC));
+  qemu().send(13, pack(u64{0}), {call.get()});
+  u64 count = 0;
+  EXPECT_EQ(::read(call.get(), &count, sizeof count), 8);
+}
+
+TEST_F(VhostUserTest, LeavesTheLoopToOthersWhileTheFrontEndIsChatty) {
+  for (int i = 0; i < 100; ++i) qemu().send_raw(pack(u32{1}, u32{1}, u32{0}));
+  ASSERT_OK(loop_->run_once(std::chrono::milliseconds(0)));
+  int replies = 0;
+  while (qemu().reply_that_is_there()) ++replies;
+  EXPECT_EQ(replies, 32);
+  while (qemu().reply()) ++replies;
+  EXPECT_EQ(replies, 100);
+}
+
 TEST_F(VhostUserTest, TellsWhereItStoppedAndGoesOnThere) {
   guest_->start();
   open_from_guest();
+  // From now on the driver looks only when it is interrupted.
+  EXPECT_FALSE(guest_->receive());
   qemu().send(18, pack(u32{0}, u32{0}));
   qemu().send(11, pack(u32{1}, u32{0}));
   const auto base = qemu().reply();
@@ -90,6 +134,28 @@ TEST_F(VhostUserTest, TakesANewMemoryTableWhileItRuns) {
   const Fd other = FakeGuest::make_memory(0x1000);
   EXPECT_EQ(qemu().acknowledged(5, pack(u32{1}, u32{0}, u64{0}, u64{0x1000}, u64{0x5000}, u64{0}), {other.get()}), 1U);
   EXPECT_FALSE(guest_->backend().device_running());
+}
+
+TEST_F(VhostUserTest, TakesAMemoryTableOfEightRegionsWithADescriptorForEachAndNoOther) {
+  qemu().send(16, pack(u64{8}));
+  const Fd file = FakeGuest::make_memory(0x1000);
+  const auto table = [](u32 count, u32 regions) {
+    auto payload = pack(count, u32{0});
+    for (u64 i = 0; i < regions; ++i) {
+      const auto region = pack(i * 0x1000, u64{0x1000}, i * 0x1000, u64{0});
+      payload.insert(payload.end(), region.begin(), region.end());
+    }
+    return payload;
+  };
+  const auto fds = [&file](std::size_t count) { return std::vector<int>(count, file.get()); };
+  EXPECT_EQ(qemu().acknowledged(5, table(8, 8), fds(8)), 0U);
+  EXPECT_EQ(qemu().acknowledged(5, table(0, 0)), 0U);
+  EXPECT_EQ(qemu().acknowledged(5, table(2, 2), fds(2)), 0U);
+  EXPECT_EQ(qemu().acknowledged(5, table(2, 2), fds(1)), 1U) << "a descriptor too few";
+  EXPECT_EQ(qemu().acknowledged(5, table(2, 2), fds(3)), 1U) << "a descriptor too many";
+  EXPECT_EQ(qemu().acknowledged(5, table(2, 1), fds(2)), 1U) << "a region too few";
+  EXPECT_EQ(qemu().acknowledged(5, table(9, 9), fds(8)), 1U);
+  EXPECT_FALSE(guest_->ended);
 }
 
 TEST_F(VhostUserTest, AnswersUnknownRequestsWithAFailureWhenAskedAndIgnoresThemOtherwise) {

@@ -277,6 +277,19 @@ TEST(GuestMemory, JoinsBuffersOverRegionsThatMeet) {
   EXPECT_TRUE(memory.at_user_address(0x70ff0, ~std::uint64_t{0}).empty());
 }
 
+TEST(GuestMemory, HasEightRegionsAndNoMore) {
+  const Fd fd = FakeGuest::make_memory(0x1000);
+  GuestMemory memory;
+  const auto region = [](std::uint64_t i) {
+    return MemoryRegionLayout{.guest_address = i * 0x1000, .size = 0x1000, .user_address = i * 0x1000};
+  };
+  for (std::uint64_t i = 0; i < 8; ++i) ASSERT_OK(memory.add(region(i), fd.get()));
+  const auto ninth = memory.add(region(8), fd.get());
+  ASSERT_FALSE(ninth);
+  EXPECT_EQ(ninth.error().message(), "a region of guest memory is one too many");
+  EXPECT_EQ(memory.region_count(), 8U);
+}
+
 TEST(GuestMemory, RefusesRegionsThatMakeNoSense) {
   const Fd fd = FakeGuest::make_memory(0x4000);
   GuestMemory memory;
