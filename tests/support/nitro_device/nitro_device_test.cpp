@@ -15,6 +15,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <chrono>
 #include <cstddef>
@@ -238,15 +239,19 @@ TEST(NitroDeviceStandin, FailsTheCallsThatItIsToldTo) {
 }
 
 TEST(NitroDeviceStandin, TakesItsTimeForTheCallsThatItIsToldTo) {
-  const Standin standin({{"NITRO_DEVICE_DELAY", "ADD_VCPU@2=0.1"}});
+  const Standin standin({{"NITRO_DEVICE_DELAY", "GET_IMAGE_LOAD_INFO@20=0.2"}});
   const Enclave enclave;
-  const auto seconds = [&enclave](__u32 cpu) {
+  const auto seconds = [&enclave] {
+    ne_image_load_info info{.flags = NE_EIF_IMAGE, .memory_offset = 0};
     const auto begin = std::chrono::steady_clock::now();
-    EXPECT_EQ(enclave.add_cpu(cpu), 0);
+    EXPECT_EQ(call(enclave.fd.get(), NE_GET_IMAGE_LOAD_INFO, info), 0);
     return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
   };
-  EXPECT_LT(seconds(1), 0.1);
-  EXPECT_GE(seconds(2), 0.1);
+  // Any of the others may take long on a busy machine, not all of them.
+  double quickest = 1;
+  for (int i = 1; i < 20; ++i) quickest = std::min(quickest, seconds());
+  EXPECT_LT(quickest, 0.2);
+  EXPECT_GE(seconds(), 0.2);
 }
 
 TEST(NitroDeviceStandin, LetsTimersExpireEarly) {

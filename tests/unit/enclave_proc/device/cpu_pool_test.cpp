@@ -58,28 +58,38 @@ TEST(CpuPool, ReadsTheListsOfTheKernel) {
   }
 }
 
-TEST(CpuPool, RejectsListsThatAreNone) {
-  const std::vector<std::pair<std::string, ErrorCode>> lists = {
-      {"x", ErrorCode::kMalformedCpuId},
-      {"1,", ErrorCode::kMalformedCpuId},
-      {",1", ErrorCode::kMalformedCpuId},
-      {"1,,2", ErrorCode::kMalformedCpuId},
-      {"-3", ErrorCode::kMalformedCpuId},
-      {"1-", ErrorCode::kMalformedCpuId},
-      {"0x06", ErrorCode::kMalformedCpuId},
-      {"3+5,7-10", ErrorCode::kMalformedCpuId},
-      {"3-a", ErrorCode::kMalformedCpuId},
-      {"1-7:1/2", ErrorCode::kMalformedCpuId},
-      {"4294967296", ErrorCode::kMalformedCpuId},
-      {"0-4294967295", ErrorCode::kMalformedCpuId},
-      {"1-2-3", ErrorCode::kCpu},
-      {"1--3", ErrorCode::kCpu},
-      {"5-3", ErrorCode::kCpu},
+TEST(CpuPool, RejectsListsThatAreNoneAndSaysWhatIsWrong) {
+  struct Case {
+    std::string list;
+    ErrorCode code;
+    std::string message;
   };
-  for (const auto& [text, code] : lists) {
-    const auto pool = CpuPool::parse(text);
-    ASSERT_FALSE(pool) << text;
-    EXPECT_EQ(pool.error().code(), code) << text << ": " << pool.error().message();
+  const auto no_number = [](const std::string& list, const std::string& part) {
+    return Case{list, ErrorCode::kMalformedCpuId, "\"" + part + "\" is not the number of a CPU"};
+  };
+  const Case cases[] = {
+      no_number("x", "x"),
+      no_number("1,", ""),
+      no_number(",1", ""),
+      no_number("1,,2", ""),
+      no_number("-3", ""),
+      no_number("1-", ""),
+      no_number("0x06", "0x06"),
+      no_number("3+5,7-10", "3+5"),
+      no_number("3-a", "a"),
+      no_number("1-7:1/2", "7:1/2"),
+      no_number("65536", "65536"),
+      no_number("4294967296", "4294967296"),
+      no_number("0-4294967295", "4294967295"),
+      {"0,1-2-3,9", ErrorCode::kCpu, "\"1-2-3\" is not a range of CPUs"},
+      {"1--3", ErrorCode::kCpu, "\"1--3\" is not a range of CPUs"},
+      {"5-3", ErrorCode::kCpu, "the range of CPUs \"5-3\" ends before it begins"},
+  };
+  for (const Case& one : cases) {
+    const auto pool = CpuPool::parse(one.list);
+    ASSERT_FALSE(pool) << one.list;
+    EXPECT_EQ(pool.error().code(), one.code) << one.list;
+    EXPECT_EQ(pool.error().message(), one.message) << one.list;
   }
 }
 
@@ -88,6 +98,7 @@ TEST(CpuPool, HasNoMoreCpusThanThereCanBe) {
   const auto pool = CpuPool::parse("0-65535,1");
   ASSERT_FALSE(pool);
   EXPECT_EQ(pool.error().code(), ErrorCode::kCpu);
+  EXPECT_EQ(pool.error().message(), "the list names more CPUs than there can be");
 }
 
 TEST(CpuPool, IsReadFromSysfs) {
@@ -122,38 +133,34 @@ TEST(CpuPool, TakesRequestsThatItCanServe) {
   }
 }
 
-TEST(CpuPool, RefusesRequestsThatItCannotServe) {
-  const auto pool = CpuPool::parse("1,3,5").value();
-  const std::vector<std::pair<RunRequest, ErrorCode>> requests = {
-      {request_ids({1, 1}), ErrorCode::kInvalidCpuConfiguration},
-      // What is wrong with the request itself comes before what the machine does not have.
-      {request_ids({9, 1, 9}), ErrorCode::kInvalidCpuConfiguration},
-      {request_ids({1, 2}), ErrorCode::kNoSuchCpuInPool},
-      {request_ids({0}), ErrorCode::kNoSuchCpuInPool},
-      {request_count(4), ErrorCode::kInsufficientCpus},
-      {request_count(0), ErrorCode::kIoctl},
-      {request_ids({}), ErrorCode::kIoctl},
-      {request_count(0xffffffff), ErrorCode::kInsufficientCpus},
+TEST(CpuPool, RefusesRequestsThatItCannotServeAndSaysWhy) {
+  struct Case {
+    std::string pool;
+    RunRequest request;
+    ErrorCode code;
+    std::string message;
   };
-  for (const auto& [request, code] : requests) {
-    const auto checked = pool.check(request);
-    ASSERT_FALSE(checked);
-    EXPECT_EQ(checked.error().code(), code) << checked.error().message();
+  const std::string no_cpu = "an enclave needs at least one CPU, and none is asked for";
+  const Case cases[] = {
+      {"1,3,5", request_ids({1, 1}), ErrorCode::kInvalidCpuConfiguration, "CPU 1 is named twice"},
+      // What is wrong with the request itself comes before what the machine does not have.
+      {"1,3,5", request_ids({9, 1, 9}), ErrorCode::kInvalidCpuConfiguration, "CPU 9 is named twice"},
+      {"1,3,5", request_ids({1, 2}), ErrorCode::kNoSuchCpuInPool,
+       "CPU 2 is not in the pool for enclaves, which is [1, 3, 5]"},
+      {"1,3", request_ids({0}), ErrorCode::kNoSuchCpuInPool, "CPU 0 is not in the pool for enclaves, which is [1, 3]"},
+      {"1,3,5", request_count(4), ErrorCode::kInsufficientCpus, "4 CPUs are asked for, the pool for enclaves has 3"},
+      {"1,3,5", request_count(0xffffffff), ErrorCode::kInsufficientCpus,
+       "4294967295 CPUs are asked for, the pool for enclaves has 3"},
+      {"\n", request_count(1), ErrorCode::kInsufficientCpus, "1 CPUs are asked for, the pool for enclaves is empty"},
+      {"1,3,5", request_count(0), ErrorCode::kIoctl, no_cpu},
+      {"1,3,5", request_ids({}), ErrorCode::kIoctl, no_cpu},
+  };
+  for (const Case& one : cases) {
+    const auto checked = CpuPool::parse(one.pool).value().check(one.request);
+    ASSERT_FALSE(checked) << one.message;
+    EXPECT_EQ(checked.error().code(), one.code) << one.message;
+    EXPECT_EQ(checked.error().message(), one.message);
   }
-}
-
-TEST(CpuPool, SaysWhichCpuAndWhichPool) {
-  const auto pool = CpuPool::parse("1,3").value();
-  EXPECT_EQ(pool.check(request_ids({3, 2})).error().message(),
-            "CPU 2 is not in the pool for enclaves, which is [1, 3]");
-  EXPECT_EQ(pool.check(request_count(5)).error().message(), "5 CPUs are asked for, the pool for enclaves has 2");
-}
-
-TEST(CpuPool, ThatIsEmptyServesNobody) {
-  const auto pool = CpuPool::parse("\n").value();
-  const auto checked = pool.check(request_count(1));
-  ASSERT_FALSE(checked);
-  EXPECT_EQ(checked.error().code(), ErrorCode::kInsufficientCpus);
 }
 
 }  // namespace

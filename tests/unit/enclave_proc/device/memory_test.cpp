@@ -37,12 +37,15 @@ TEST(EnclaveMemory, TakesTheFewestPagesAndWastesTheLeast) {
       {"0", "1024", 257, 258, 0},
       {"2", "0", 1024, 1024, 1},
       {"2", "1024", 1024, 1024, 1},
+      {"2", "1024", 100, 100, 0},
       {"1", "512", 1536, 1536, 1},
       {"1", "0", 100, 1024, 1},
       // Eleven small pages are not enough: the large one takes it all, and the small ones go back.
       {"1", "11", 100, 1024, 1},
       {"2", "100", 1300, 2048, 2},
       {"1", "200", 1300, 1300, 1},
+      // What is less than any page is taken from the smallest.
+      {"2", "100", 1025, 1026, 1},
       {"0", "10", 100, 0, 0},
       {"1", "10", 2000, 0, 0},
       {"0", "0", 64, 0, 0},
