@@ -67,6 +67,46 @@ TEST(RunSettings, TakeNoEmptyValueForAnOptionThatIsNotGiven) {
   EXPECT_EQ(refusal(given), ErrorCode::kFileOperation);
 }
 
+TEST(RunSettings, AreForTheEngineThatTheOptionOrTheEnvironmentNames) {
+  const struct {
+    const char* variable;
+    bool option;
+    proc::Backend backend;
+  } cases[] = {
+      {nullptr, false, proc::Backend::kDevice}, {nullptr, true, proc::Backend::kQemu},
+      {"", false, proc::Backend::kDevice},      {"", true, proc::Backend::kQemu},
+      {"nitro", false, proc::Backend::kDevice}, {"nitro", true, proc::Backend::kQemu},
+      {"local", false, proc::Backend::kQemu},   {"local", true, proc::Backend::kQemu},
+  };
+  for (const auto& one : cases) {
+    const testing::ScopedEnvironment variable("NITRO_CLI_BACKEND", one.variable);
+    RunOptions given = options();
+    given.local = one.option;
+    const auto settings = read_settings(given);
+    ASSERT_OK(settings);
+    EXPECT_EQ(settings->request.backend, one.backend) << (one.variable ? one.variable : "not set") << one.option;
+  }
+  for (const char* unknown : {"Local", "qemu", "local ", "x"}) {
+    const testing::ScopedEnvironment variable("NITRO_CLI_BACKEND", unknown);
+    EXPECT_EQ(refusal(options()), ErrorCode::kInvalidArgument) << unknown;
+  }
+}
+
+TEST(RunSettings, TakeNoReservedCid) {
+  for (const char* cid : {"1", "2", "3", "4294967295", "4294967296", "18446744073709551615", "-1", "x"}) {
+    RunOptions given = options();
+    given.enclave_cid = cid;
+    EXPECT_EQ(refusal(given), ErrorCode::kInvalidArgument) << cid;
+  }
+  for (const auto& [text, cid] : {std::pair("0", std::optional<std::uint64_t>()), {"4", 4U}}) {
+    RunOptions given = options();
+    given.enclave_cid = text;
+    const auto settings = read_settings(given);
+    ASSERT_OK(settings);
+    EXPECT_EQ(settings->request.enclave_cid, cid) << text;
+  }
+}
+
 TEST(RunSettings, HaveAUsableNameWhateverTheImageIsCalled) {
   for (const auto& [path, name] : {std::pair("a.eif", "a"),
                                    {"/x/a.eif.eif", "a"},
@@ -93,6 +133,65 @@ TEST(RunConfig, ChoosesTheCpusByOneMemberOfTwo) {
                             R"("cpu_ids": 1)", R"("cpu_count": 4294967296)"}) {
     EXPECT_EQ(with(wrong).error().code(), ErrorCode::kSerde) << wrong;
   }
+}
+
+TEST(RunConfig, HasEveryMemberThatAnEnclaveNeeds) {
+  const auto settings = parse_config(
+      R"({"eif_path": "/images/b.eif", "memory_mib": 96, "cpu_ids": [2, 1], "enclave_cid": 40, "enclave_name": "n",
+          "debug_mode": true, "attach_console": true, "what nobody knows": 1})");
+  ASSERT_OK(settings);
+  EXPECT_EQ(settings->request.eif_path, "/images/b.eif");
+  EXPECT_EQ(settings->request.memory.mib(), 96U);
+  EXPECT_EQ(std::get<Ids>(settings->request.cpus), (Ids{2, 1}));
+  EXPECT_EQ(settings->request.enclave_cid, 40U);
+  EXPECT_EQ(settings->request.enclave_name, "n");
+  EXPECT_TRUE(settings->request.debug_mode);
+  EXPECT_TRUE(settings->attach_console);
+  const auto least = parse_config(R"({"eif_path": "/images/b.eif", "memory_mib": 96, "cpu_count": 1})");
+  ASSERT_OK(least);
+  EXPECT_EQ(least->request.enclave_cid, std::nullopt);
+  EXPECT_EQ(least->request.enclave_name, "b");
+  EXPECT_FALSE(least->request.debug_mode);
+  EXPECT_FALSE(least->attach_console);
+}
+
+TEST(RunConfig, NamesTheMemberWhoseValueIsOfAnotherKind) {
+  struct Member {
+    const char* name;
+    const char* good;
+    std::vector<const char*> bad;
+  };
+  const Member members[] = {
+      {"eif_path", R"("a.eif")", {"1", "true", "[]", "{}", R"(["a.eif"])", "null"}},
+      {"memory_mib", "64", {R"("64")", "-1", "64.5", "true", "[64]", "18446744073709551616", "null"}},
+      {"cpu_count", "1", {R"("1")", "-1", "1.5", "false", "[1]", "4294967296"}},
+      {"enclave_cid", "16", {R"("16")", "-1", "1.5", "false", "[16]"}},
+      {"enclave_name", R"("n")", {"1", "true", R"(["n"])", "{}"}},
+      {"debug_mode", "true", {"1", "0", R"("true")", "[true]"}},
+      {"attach_console", "false", {"1", R"("false")", "{}"}},
+  };
+  const auto with = [&members](const char* name, const char* value) {
+    std::string text;
+    for (const Member& member : members) {
+      text += text.empty() ? "{" : ", ";
+      text += "\"" + std::string(member.name) + "\": " + (member.name == name ? value : member.good);
+    }
+    return parse_config(text + "}");
+  };
+  ASSERT_OK(with(nullptr, nullptr));
+  for (const Member& member : members) {
+    for (const char* value : member.bad) {
+      const auto settings = with(member.name, value);
+      ASSERT_FALSE(settings) << member.name << ": " << value;
+      EXPECT_EQ(settings.error().code(), ErrorCode::kSerde) << member.name << ": " << value;
+      EXPECT_NE(settings.error().message().find("\"" + std::string(member.name) + "\""), std::string::npos)
+          << settings.error().message();
+    }
+  }
+  for (const char* cid : {"1", "3", "4294967295", "4294967296"}) {
+    EXPECT_EQ(with("enclave_cid", cid).error().code(), ErrorCode::kInvalidArgument) << cid;
+  }
+  EXPECT_EQ(with("memory_mib", "17592186044416").error().code(), ErrorCode::kSerde) << "2^64 bytes";
 }
 
 TEST(RunConfig, NamesItsFileWhenItIsAtFault) {

@@ -5,6 +5,8 @@
 #include <sys/stat.h>
 
 #include <regex>
+#include <sstream>
+#include <utility>
 
 #include "temp_folder.h"
 
@@ -36,6 +38,27 @@ TEST(Log, KeepsARecordOnOneLine) {
   SPDLOG_LOGGER_INFO(&**log, "one\n[nitro-cli:1][INFO] two\x1b[0m \u202e größe");
   const std::string text = read_file(folder / "nitro_enclaves.log");
   EXPECT_TRUE(text.ends_with("one\\x0a[nitro-cli:1][INFO] two\\x1b[0m \\u{202e} größe\n")) << text;
+}
+
+TEST(Log, HasTheRecordsThatRustLogAsksFor) {
+  const std::pair<const char*, std::string> cases[] = {{nullptr, "iwe"},    {"", "iwe"},        {"info", "iwe"},
+                                                       {"nonsense", "iwe"}, {"trace", "tdiwe"}, {"debug", "diwe"},
+                                                       {"DEBUG", "diwe"},   {"warn", "we"},     {"error", "e"}};
+  for (const auto& [value, expected] : cases) {
+    const testing::ScopedEnvironment variable("RUST_LOG", value);
+    const TempFolder folder;
+    auto log = Log::open(folder.path());
+    ASSERT_OK(log);
+    SPDLOG_LOGGER_CALL(&**log, spdlog::level::trace, "t");
+    SPDLOG_LOGGER_CALL(&**log, spdlog::level::debug, "d");
+    SPDLOG_LOGGER_INFO(&**log, "i");
+    SPDLOG_LOGGER_WARN(&**log, "w");
+    SPDLOG_LOGGER_ERROR(&**log, "e");
+    std::string written;
+    std::istringstream lines(read_file(folder / "nitro_enclaves.log"));
+    for (std::string line; std::getline(lines, line);) written += line.back();
+    EXPECT_EQ(written, expected) << (value != nullptr ? value : "not set");
+  }
 }
 
 TEST(Log, IsWritableForThoseWhoMayWriteToItsFolder) {
