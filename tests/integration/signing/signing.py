@@ -48,6 +48,21 @@ def published_certificate(path):
     return bytes(text)
 
 
+def openssl(*arguments, folder):
+    subprocess.run(["openssl", *arguments], cwd=folder, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
+def certify(folder, name, key, *dates):
+    """A certificate NAME for the private key in a file of the folder, by openssl ca, the one command of OpenSSL 3.0 that sets both dates."""
+    pathlib.Path(folder, "index").write_text("")
+    pathlib.Path(folder, "ca.cnf").write_text(
+        "[ca]\ndefault_ca=a\n[a]\ndatabase=index\nnew_certs_dir=.\nrand_serial=yes\ndefault_md=sha256\ndefault_days=9\npolicy=p\n"
+        "[p]\ncommonName=supplied\n")
+    openssl("req", "-new", "-key", key, "-subj", "/CN=test", "-out", "request", folder=folder)
+    openssl("ca", "-batch", "-config", "ca.cnf", "-selfsign", "-keyfile", key, "-in", "request", "-out", name, "-notext", *dates,
+            folder=folder)
+
+
 class SigningTest(unittest.TestCase):
     """A test with a folder of its own. No output may hold what secrets() gives."""
 

@@ -12,15 +12,12 @@ import threading
 import time
 import unittest
 
-from signing import GOLDEN, IMAGE, REFUSALS, SIGNATURE_SECTION, SigningTest, published_certificate, sections  # first: it makes enclave.py known
+from signing import GOLDEN, IMAGE, REFUSALS, SIGNATURE_SECTION, SigningTest  # first: it makes enclave.py known
+from signing import certify, openssl, published_certificate, sections
 from enclave import absent_programs, skip
 
 CURVES = ("prime256v1", "secp384r1", "secp521r1")
 PAST, SOON, FAR = "20000101000000Z", "20010101000000Z", "21000101000000Z"
-
-
-def openssl(*arguments, folder):
-    subprocess.run(["openssl", *arguments], cwd=folder, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
 class Keys:
@@ -40,14 +37,7 @@ class Keys:
         self.certify("early", "secp384r1", "-startdate", FAR, "-enddate", "21010101000000Z")
 
     def certify(self, name, key, *dates):
-        """openssl ca, as it is the one command of OpenSSL 3.0 that sets both dates."""
-        pathlib.Path(self.folder, "index").write_text("")
-        pathlib.Path(self.folder, "ca.cnf").write_text(
-            "[ca]\ndefault_ca=a\n[a]\ndatabase=index\nnew_certs_dir=.\nrand_serial=yes\ndefault_md=sha256\ndefault_days=9\npolicy=p\n"
-            "[p]\ncommonName=supplied\n")
-        openssl("req", "-new", "-key", f"{key}.key", "-subj", "/CN=test", "-out", "request", folder=self.folder)
-        openssl("ca", "-batch", "-config", "ca.cnf", "-selfsign", "-keyfile", f"{key}.key", "-in", "request", "-out", f"{name}.pem",
-                "-notext", *dates, folder=self.folder)
+        certify(self.folder, f"{name}.pem", f"{key}.key", *dates)
 
     def path(self, name):
         return f"{self.folder}/{name}"
