@@ -29,6 +29,16 @@ def skip(why):
     raise SystemExit(SKIPPED)
 
 
+def wait_until(condition, seconds=60.0):
+    """Whether the condition comes to hold; the limit is there so that a test that hangs ends."""
+    end = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.01)
+    return True
+
+
 def not_installed(absent):
     """Why a test cannot run without the things named, or nothing when there are none. tests/run, which installs what
     bootstrap/debian-packages lists, does not accept it."""
@@ -210,7 +220,7 @@ class Tool:
                     found.append((pid, pathlib.Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()))
         return found
 
-    def leftovers(self, seconds=5):
+    def leftovers(self, seconds=60):
         """What of processes and sockets is still there; waits for it to go."""
         end = time.monotonic() + seconds
         while True:

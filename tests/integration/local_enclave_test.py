@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The life of local enclaves, through the tool as a user has it."""
+import contextlib
 import json
 import os
 import pathlib
@@ -7,9 +8,8 @@ import signal
 import socket
 import subprocess
 import threading
-import time
 
-from enclave import EnclaveTest, docker_archive, main
+from enclave import EnclaveTest, docker_archive, main, wait_until
 
 
 class LifeOfALocalEnclave(EnclaveTest):
@@ -101,11 +101,9 @@ class LifeOfALocalEnclave(EnclaveTest):
     def test_attach_console_shows_the_boot_and_ends_with_the_enclave(self):
         process = self.tool.start("run-enclave", "--local", "--eif-path", self.image("serve"), "--memory", 128, "--cpu-count", 1,
                                   "--attach-console")
-        end = time.monotonic() + 30
-        while not self.tool("describe-enclaves").json and time.monotonic() < end:
-            time.sleep(0.1)
+        self.assertTrue(wait_until(lambda: self.tool("describe-enclaves").json))
         self.tool("terminate-enclave", "--all")
-        out, _ = process.communicate(timeout=30)
+        out, _ = process.communicate(timeout=60)
         self.assertIn("Linux version", out)
         self.assertEqual(process.returncode, 0)
 
@@ -113,7 +111,7 @@ class LifeOfALocalEnclave(EnclaveTest):
 class EnclavesThatEndByThemselves(EnclaveTest):
     def test_the_end_of_the_enclave_is_noticed_and_everything_is_given_back(self):
         enclave = self.tool.run(self.image("exit", "3"))
-        self.assertEqual(self.tool.leftovers(10), [])
+        self.assertEqual(self.tool.leftovers(), [])
         self.assertEqual(self.tool("describe-enclaves").json, [])
         self.assertEqual(self.tool("terminate-enclave", "--enclave-id", enclave["EnclaveID"]).status, 11)
 
@@ -126,10 +124,7 @@ class EnclavesThatEndByThemselves(EnclaveTest):
     def test_killing_the_enclave_process_leaves_nothing_that_the_next_command_does_not_clear(self):
         enclave = self.tool.run(self.image("serve"))
         os.kill(enclave["ProcessID"], signal.SIGKILL)
-        end = time.monotonic() + 5
-        while self.tool.processes() and time.monotonic() < end:
-            time.sleep(0.02)
-        self.assertEqual(self.tool.processes(), [])
+        self.assertTrue(wait_until(lambda: not self.tool.processes()), self.tool.processes())
         self.assertEqual(self.tool("describe-enclaves").json, [])
         self.assertEqual(self.tool.leftovers(0), [])
 
@@ -212,22 +207,36 @@ class StartsThatFail(EnclaveTest):
         self.assertIn("CID 77", result.err)
 
     def test_an_interrupted_start_is_undone(self):
+        # An enclave that never boots, so that no start is too quick for the signal.
+        fake = pathlib.Path(self.tool.folder) / "qemu-system-fake"
+        fake.write_text('#!/bin/sh\ncase "$*" in *version*) echo "QEMU emulator version 8.0.0";; *help*) echo "microvm m";; '
+                        '*) exec sleep 1000;; esac\n')
+        fake.chmod(0o755)
+        self.tool.environment["NITRO_CLI_QEMU"] = str(fake)
+        moments = {"at once": lambda: True,
+                   "its folder is there": lambda: any(name.endswith(".vsock") for name in os.listdir(self.tool.sockets)),
+                   "its machine runs": lambda: any("sleep" in command for _, command in self.tool.processes())}
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL):
-            for delay in (0.02, 0.2, 0.5):
-                with self.subTest(signal=number, delay=delay):
+            for moment, has_come in moments.items():
+                with self.subTest(signal=number, moment=moment):
                     process = self.tool.start("run-enclave", "--local", *self.options())
-                    time.sleep(delay)
+                    self.assertTrue(wait_until(has_come))
                     process.send_signal(number)
-                    process.communicate(timeout=30)
-                    if process.returncode == 0:
-                        continue
+                    process.communicate(timeout=60)
                     self.assertEqual(process.returncode, -number)
                     # When the signal could be caught, nothing is left at the moment in which the command has ended.
-                    self.assertEqual(self.tool.leftovers(5 if number == signal.SIGKILL else 0.5), [])
-        self.tool("terminate-enclave", "--all")
+                    self.assertEqual(self.tool.leftovers(*([] if number == signal.SIGKILL else [0])), [])
 
 
 class BuildsThatFail(EnclaveTest):
+    def writes_without_a_name(self, pid):
+        """Whether the process has a file open in the test's folder that has no name yet (O_TMPFILE), and something in it."""
+        with contextlib.suppress(OSError):
+            for descriptor in pathlib.Path(f"/proc/{pid}/fd").iterdir():
+                if os.readlink(descriptor).startswith(f"{self.tool.folder}/#") and descriptor.stat().st_size > 1 << 20:
+                    return True
+        return False
+
     def test_an_interrupted_build_leaves_nothing_and_keeps_the_older_file(self):
         archive, target = f"{self.shared}/big.tar", f"{self.tool.folder}/out.eif"
         if not os.path.exists(archive):
@@ -238,7 +247,7 @@ class BuildsThatFail(EnclaveTest):
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
             with self.subTest(signal=number):
                 process = self.tool.start("build-enclave", "--docker-uri", f"docker-archive:{archive}", "--output-file", target)
-                time.sleep(0.15)
+                self.assertTrue(wait_until(lambda command=process: self.writes_without_a_name(command.pid)))
                 process.send_signal(number)
                 process.communicate(timeout=60)
                 self.assertEqual(process.returncode, -number)

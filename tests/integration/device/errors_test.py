@@ -206,6 +206,16 @@ class EveryCode(unittest.TestCase):
             if hasattr(machine, held):
                 getattr(machine, held).close()
 
+    def test_a_local_enclave_needs_a_cid_that_is_free(self):
+        machine = Machine()
+        self.addCleanup(machine.close)
+        hold_every_cid(machine)
+        with machine.lock_file:
+            done = machine.run(f"{RUN} --local")
+        self.assertEqual((done.returncode, done.stdout), (BY_PROCESS, ""), done.stderr)
+        self.assertIn("[ E33 ]", done.stderr)
+        self.assertIn("all CIDs from 16 to 65552 are taken", done.stderr)
+
     def test_a_byte_order_mark_is_not_passed_over(self):
         self.check(Case("E17", "run-enclave --config DIR/c.json", machine={"config file (EIF stands for the image's path)": "\ufeff{}"}))
 

@@ -1,23 +1,32 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Enclaves that end, and commands that are killed, at moments of their own choosing: who waits is told, and the next command finds nothing
+"""Enclaves that end, and commands that are killed, in the middle of whatever they do: who waits is told, and the next command finds nothing
 wrong."""
 import contextlib
+import glob
 import json
 import os
 import pathlib
-import random
 import signal
 import socket
 import subprocess
-import threading
-import time
 import unittest
 
 from device_test import processes_with
 from standin import Machine, is_gone, main, wait_until
 
 RUN = "run-enclave --eif-path DIR/image.eif --memory 64 --cpu-count 1"
-KILLS = 40
+
+# A call that takes its time, so that the kill comes while it is made, and the line of the trace, how many of them, that are there then.
+CALLS = (
+    ("OPEN", None, 0),
+    ("CREATE_VM", "OPEN", 1),
+    ("GET_IMAGE_LOAD_INFO", "MMAP huge page=2M len=2M", 32),
+    ("SET_USER_MEMORY_REGION@1", "GET_IMAGE_LOAD_INFO", 1),
+    ("SET_USER_MEMORY_REGION@20", "SET_USER_MEMORY_REGION", 19),
+    ("ADD_VCPU", "SET_USER_MEMORY_REGION", 32),
+    ("VSOCK", "ADD_VCPU", 1),
+    ("START", "VSOCK bind", 1),
+)
 
 
 class Life(unittest.TestCase):
@@ -48,41 +57,70 @@ class Life(unittest.TestCase):
         self.assertEqual(machine.run("terminate-enclave --enclave-name image").returncode, 0)
         self.assertTrue(wait_until(lambda: is_gone(machine.started[-1]["ProcessID"])))
 
-    def test_killing_the_command_or_the_process_at_any_moment_leaves_nothing(self):
-        chance = random.Random(20260101)
-        machine = self.machine(NITRO_DEVICE_HEARTBEAT_DELAY="0.02")
-        for number in range(KILLS):
-            moment = chance.uniform(0, 0.08)
-            with self.subTest(moment=moment, process=bool(number % 2)):
-                process = self.start(machine, RUN)
-                time.sleep(moment)
-                victims = [process.pid]
-                if number % 2:
-                    victims = [int(pid) for pid in processes_with(self.marker(machine)) if int(pid) != process.pid]
-                for victim in victims:
-                    with contextlib.suppress(ProcessLookupError):
-                        os.kill(victim, signal.SIGKILL)
-                process.communicate(timeout=20)
-                # A start that is undone takes a moment.
-                if not number % 2:
-                    wait_until(lambda: not processes_with(self.marker(machine)) or any(pathlib.Path(f"{machine.folder}/s").glob("*.sock")), 2)
-                self.finds_nothing_wrong(machine)
+    def kill(self, machine, process, victim):
+        """Kills the command or the enclave's process, and waits for what they do about it."""
+        victims = [process.pid] if victim == "command" else [int(pid) for pid in processes_with(self.marker(machine)) if int(pid) != process.pid]
+        self.assertTrue(victims)
+        for pid in victims:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        process.communicate(timeout=60)
+        # A start is undone, unless the enclave ran already.
+        self.assertTrue(wait_until(lambda: not processes_with(self.marker(machine)) or glob.glob(f"{machine.folder}/s/*.sock")))
 
-    def test_of_two_that_start_at_once_each_starts_or_says_why(self):
-        machine = self.machine(NITRO_DEVICE_HEARTBEAT_DELAY="0.3")
-        both = [self.start(machine, RUN) for _ in range(2)]
-        results = []
-        for process in both:
-            out, err = process.communicate(timeout=20)
-            results.append((process.returncode, out, err))
-        won = [json.loads(out) for status, out, _ in results if status == 0]
-        lost = [err for status, _, err in results if status != 0]
+    def count(self, machine, start):
+        return sum(line.startswith(start) for line in machine.lines())
+
+    def test_killing_the_command_or_the_process_in_any_call_leaves_nothing(self):
+        for call, before, number in CALLS:
+            for victim in ("command", "process"):
+                with self.subTest(call=call, victim=victim):
+                    machine = self.machine(NITRO_DEVICE_DELAY=f"{call}=0.3")
+                    process = self.start(machine, RUN)
+                    if before is None:
+                        self.assertTrue(wait_until(lambda p=process, m=machine: len(processes_with(self.marker(m))) > 1))
+                    else:
+                        self.assertTrue(wait_until(lambda m=machine, line=before, n=number: self.count(m, line) >= n))
+                    self.kill(machine, process, victim)
+                    machine.environment["NITRO_DEVICE_DELAY"] = ""
+                    self.finds_nothing_wrong(machine)
+
+    def test_killing_them_while_the_enclave_boots_or_is_told_of_leaves_nothing(self):
+        for heartbeat, is_there in (("none", lambda machine: self.count(machine, "START_ENCLAVE")),
+                                    ("right", lambda machine: self.count(machine, "HEARTBEAT")),
+                                    ("right", lambda machine: glob.glob(f"{machine.folder}/s/*.sock"))):
+            for victim in ("command", "process"):
+                with self.subTest(heartbeat=heartbeat, victim=victim):
+                    machine = self.machine(NITRO_DEVICE_HEARTBEAT=heartbeat)
+                    process = self.start(machine, RUN)
+                    self.assertTrue(wait_until(lambda m=machine, there=is_there: there(m)))
+                    self.kill(machine, process, victim)
+                    machine.environment["NITRO_DEVICE_HEARTBEAT"] = "right"
+                    self.finds_nothing_wrong(machine)
+
+    def test_of_two_that_start_at_once_one_starts_and_the_other_says_why_not(self):
+        machine = self.machine(NITRO_DEVICE_HEARTBEAT="none")
+        first = self.start(machine, RUN)
+        self.assertTrue(wait_until(lambda: self.count(machine, "START_ENCLAVE")))
         # The port for heartbeats is one for all.
-        self.assertEqual((len(won), len(lost)), (1, 1), results)
-        self.assertIn("[ E36 ]", lost[0])
-        self.assertIn("another enclave that is just starting", lost[0])
+        second = self.start(machine, RUN)
+        out, err = second.communicate(timeout=60)
+        self.assertEqual((second.returncode, out), (39, ""), err)
+        self.assertIn("[ E36 ]", err)
+        self.assertIn("another enclave that is just starting", err)
+        # Now the first one's enclave boots.
+        name = os.path.basename(machine.folder)
+        with socket.socket(socket.AF_UNIX) as enclave:
+            enclave.settimeout(60)
+            enclave.bind(f"\0nitro-device:{name}:16:1")
+            enclave.connect(f"\0nitro-device:{name}:3:9000")
+            enclave.sendall(b"\xb7")
+            self.assertEqual(enclave.recv(1), b"\xb7")
+        out, err = first.communicate(timeout=60)
+        self.assertEqual(first.returncode, 0, err)
         self.assertEqual([enclave["EnclaveName"] for enclave in json.loads(machine.run("describe-enclaves").stdout)],
-                         [enclave["EnclaveName"] for enclave in won])
+                         [json.loads(out)["EnclaveName"]])
+        machine.environment["NITRO_DEVICE_HEARTBEAT"] = "right"
         self.finds_nothing_wrong(machine)
 
     def test_a_console_is_attached_beside_a_configuration_file(self):
@@ -90,28 +128,28 @@ class Life(unittest.TestCase):
         pathlib.Path(f"{machine.folder}/c.json").write_text(
             json.dumps({"eif_path": f"{machine.folder}/image.eif", "memory_mib": 64, "cpu_count": 1}), encoding="ascii")
         process = self.start(machine, "run-enclave --config DIR/c.json --attach-console")
-        out, err = process.communicate(timeout=20)
+        out, err = process.communicate(timeout=60)
         self.addCleanup(machine.run, "terminate-enclave --all")
         # Nobody offers a console here.
         self.assertEqual(process.returncode, 44, out + err)
         self.assertIn("START_ENCLAVE flags=1 cid=0 vcpus=1 mem=64M", machine.lines())
 
     def test_a_crash_ends_an_attached_console_and_is_in_the_log(self):
-        machine = self.machine(NITRO_DEVICE_CRASH_AFTER="1")
+        machine = self.machine()
         with socket.socket(socket.AF_UNIX) as console:
             console.bind(f"\0nitro-device:{os.path.basename(machine.folder)}:0:10016")
             console.listen()
-
-            def print_until_the_crash():
-                connection, _ = console.accept()
-                with connection:
-                    connection.sendall(b"Kernel panic\n")
-                    wait_until(lambda: "ENCLAVE crashed" in machine.lines())
-            printer = threading.Thread(target=print_until_the_crash)
-            printer.start()
+            console.settimeout(60)
             process = self.start(machine, f"{RUN} --attach-console")
-            out, err = process.communicate(timeout=20)
-            printer.join()
+            connection, _ = console.accept()
+            with connection:
+                connection.sendall(b"Kernel panic\n")
+                owner = json.loads(machine.run("describe-enclaves").stdout)[0]["ProcessID"]
+                # The enclave is a process of its own here.
+                enclave, = {int(pid) for pid in processes_with(self.marker(machine))} - {owner, process.pid}
+                os.kill(enclave, signal.SIGKILL)
+                self.assertTrue(wait_until(lambda: is_gone(owner)))
+            out, err = process.communicate(timeout=60)
         self.assertEqual(process.returncode, 0, err)
         self.assertTrue(out.endswith("Kernel panic\n"), out)
         self.assertTrue(wait_until(lambda: not processes_with(self.marker(machine))))

@@ -10,24 +10,14 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 import unittest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
-from enclave import needed  # noqa: E402
+from enclave import needed, wait_until  # noqa: E402
 
 DATA = pathlib.Path(__file__).resolve().parents[2] / "data"
 IMAGE = DATA / "golden/eif/tiny/image.eif"
 NOBODY = "i-1234567890abcdef0-enc1234567890abcdef"
-
-
-def wait_until(condition, seconds=10.0):
-    end = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > end:
-            return False
-        time.sleep(0.01)
-    return True
 
 
 def is_gone(process):

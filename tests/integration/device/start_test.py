@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """The start of an enclave under odd circumstances: what the command inherited, what kind of file the image is, processes that are killed,
 and everything that may fail after the enclave runs. The machine is the stand-in of tests/support/nitro_device."""
+import contextlib
 import glob
 import os
 import pathlib
+import re
 import signal
 import socket
 import subprocess
@@ -49,6 +51,13 @@ class Start(unittest.TestCase):
             with self.subTest(limit):
                 machine = self.machine()
                 self.assert_runs(machine, machine.run(RUN, ("sh", "-c", f'ulimit {limit}; exec "$@"', "sh")))
+
+    def test_the_limit_of_descriptors_is_raised_as_far_as_it_may_be(self):
+        machine = self.machine()
+        done = machine.run(RUN, ("sh", "-c", 'ulimit -Sn 64; ulimit -Hn 3000; exec "$@"', "sh"))
+        self.assertEqual(done.returncode, 0, done.stderr)
+        limits = pathlib.Path(f"/proc/{machine.started[0]['ProcessID']}/limits").read_text(encoding="ascii")
+        self.assertEqual(re.search(r"Max open files +(\d+) +(\d+)", limits).groups(), ("3000", "3000"))
 
     def test_inherited_signals_make_no_difference(self):
         def block_all():
@@ -100,7 +109,7 @@ class Start(unittest.TestCase):
         self.assertTrue(wait_until(lambda: "started enclave" in log.read_text(encoding="utf-8")))
         line = next(line for line in log.read_text(encoding="utf-8").splitlines() if "started enclave" in line)
         os.kill(int(line.split("]")[0].rpartition(":")[2]), signal.SIGKILL)
-        out, err = command.communicate(timeout=30)
+        out, err = command.communicate(timeout=60)
         self.assertEqual((command.returncode, out), (39, ""), err)
         self.assertIn("was ended by signal 9 (Killed)", err)
         self.assertNotIn("given above", err)
@@ -122,22 +131,32 @@ class Start(unittest.TestCase):
         self.assert_nothing_is_left(machine)
 
     def test_a_heartbeat_of_another_is_none(self):
-        machine = self.machine(NITRO_DEVICE_HEARTBEAT_DELAY="1")
+        machine = self.machine(NITRO_DEVICE_HEARTBEAT="none")
+        name = os.path.basename(machine.folder)
         command = subprocess.Popen([machine.cli, "run-enclave", "--eif-path", f"{machine.folder}/image.eif", *TINY], env=machine.environment,
                                    stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         self.assertTrue(wait_until(lambda: any(line.startswith("START_ENCLAVE") for line in machine.lines())))
-        with socket.socket(socket.AF_UNIX) as other:
-            other.settimeout(10)
-            other.connect(f"\0nitro-device:{os.path.basename(machine.folder)}:3:9000")
-            other.sendall(b"\x42")
-            # Closed without an answer: with the byte unread that is a reset.
-            try:
-                self.assertEqual(other.recv(1), b"")
-            except ConnectionResetError:
-                pass
-        self.assertEqual(command.wait(timeout=30), 0, command.stderr.read())
-        self.assertIn("HEARTBEAT sent b7 got the same back", machine.lines())
-        command.communicate()
+
+        def beat(byte, cid):
+            """What comes back for a heartbeat from this CID."""
+            with socket.socket(socket.AF_UNIX) as enclave:
+                enclave.settimeout(60)
+                enclave.bind(f"\0nitro-device:{name}:{cid}:1")
+                enclave.connect(f"\0nitro-device:{name}:3:9000")
+                enclave.sendall(byte)
+                # Closed without an answer: with the byte unread that is a reset.
+                with contextlib.suppress(ConnectionResetError):
+                    return enclave.recv(1)
+                return b""
+
+        self.assertEqual(beat(b"\x42", 17), b"")
+        self.assertEqual(beat(b"\xb7", 17), b"")
+        self.assertIsNone(command.poll())
+        self.assertEqual(beat(b"\xb7", 16), b"\xb7")
+        out, err = command.communicate(timeout=60)
+        self.assertEqual(command.returncode, 0, err)
+        self.assertIn("EnclaveID", out)
+        machine.environment["NITRO_DEVICE_HEARTBEAT"] = "right"
         self.assertEqual(self.run_tool(machine, "terminate-enclave", "--all").returncode, 0)
 
     def test_a_socket_that_does_not_listen_yet_is_neither_seen_nor_removed(self):
@@ -158,7 +177,7 @@ class Start(unittest.TestCase):
         self.assertEqual(self.run_tool(machine, "describe-enclaves").stdout.count(b"EnclaveID"), 1)
         self.assertEqual(self.run_tool(machine, "terminate-enclave", "--all").returncode, 0)
         # strace stays as long as the enclave's process.
-        out, err = command.communicate(timeout=30)
+        out, err = command.communicate(timeout=60)
         self.assertEqual(command.returncode, 0, err)
         self.assertIn("EnclaveID", out)
 
@@ -178,7 +197,7 @@ class Start(unittest.TestCase):
                 connection.recv(1000)
                 connection.sendall((0xeec0).to_bytes(8, "little") + len(message).to_bytes(8, "little") + message
                                    + len(status).to_bytes(8, "little") + status)
-            out, err = command.communicate(timeout=30)
+            out, err = command.communicate(timeout=60)
         os.unlink(f"{machine.folder}/s/1.sock")
         self.assertEqual(command.returncode, 0, err)
         self.assertEqual(out.count("EnclaveID"), 1)

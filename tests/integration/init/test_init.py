@@ -187,8 +187,9 @@ class TheEnd(InitTest):
 
     def test_resets_the_machine_with_and_without_a_keyboard_controller(self):
         for extra in ((), ("-device", "i8042")):
+            # boot() demands that the machine was reset, and did not start the enclave again.
             machine = self.boot(b"/bin/probe\nstatus\n0\n", extra=extra)
-            self.assertLess(machine.end_seconds - machine.seconds, 1.0)
+            self.say(machine, "'/bin/probe' exited with status 0; the enclave ends")
 
     def test_shows_control_characters_of_the_image_as_question_marks(self):
         machine = self.boot(b"/bin/a\x1b[2J\x07b\n")
@@ -258,6 +259,7 @@ class TheHeartbeat(InitTest):
     def test_waits_20_seconds_for_the_answer(self):
         machine = self.boot(answer=None)
         self.say(machine, "heartbeat: no answer from the parent: Resource temporarily unavailable" + self.remedy)
+        self.assertGreaterEqual(machine.end_seconds - machine.seconds, 19.5)
 
 
 class TheSecurityModule(InitTest):

@@ -318,7 +318,7 @@ TEST_F(LocalMachineTest, CarriesFiveHundredConnectionsAtOnceInBothDirections) {
     return exchange<std::uint32_t>(connect_guest(5008).get(), request, sizeof request);
   });
   EXPECT_EQ(good, kCount);
-  run_until([&] { return machine_->vsock().connection_count() == 0; }, 10s);
+  run_until([&] { return machine_->vsock().connection_count() == 0; }, 60s);
   host.join();
 
   const auto echoed = beside([this] {
@@ -334,7 +334,7 @@ TEST_F(LocalMachineTest, CarriesFiveHundredConnectionsAtOnceInBothDirections) {
     return right;
   });
   EXPECT_EQ(echoed, kCount);
-  EXPECT_TRUE(run_until([&] { return machine_->vsock().connection_count() == 0; }, 10s));
+  EXPECT_TRUE(run_until([&] { return machine_->vsock().connection_count() == 0; }, 60s));
 }
 
 TEST_F(LocalMachineTest, ServesTheConsoleFromBootOn) {
@@ -358,14 +358,14 @@ TEST_F(LocalMachineTest, ServesTheConsoleFromBootOn) {
 TEST_F(LocalMachineTest, EndsWhenTheGuestReboots) {
   ASSERT_NO_FATAL_FAILURE(boot());
   beside([this] { return connect_guest(5012).valid(); });
-  ASSERT_TRUE(run_until([this] { return ended_.has_value(); }, 20s)) << machine_->console_tail();
+  ASSERT_TRUE(run_until([this] { return ended_.has_value(); }, 60s)) << machine_->console_tail();
   EXPECT_TRUE(ended_->success()) << ended_->to_string();
 }
 
 TEST_F(LocalMachineTest, EndsWhenItIsStopped) {
   ASSERT_NO_FATAL_FAILURE(boot());
   ASSERT_TRUE(machine_->stop());
-  ASSERT_TRUE(run_until([this] { return ended_.has_value(); }, 10s));
+  ASSERT_TRUE(run_until([this] { return ended_.has_value(); }, 60s));
   EXPECT_EQ(ended_->signal, SIGKILL);
   machine_.reset();
   EXPECT_FALSE(std::filesystem::exists(settings_.folder));
@@ -410,7 +410,7 @@ TEST_F(LocalMachineTest, TakesQemuAlongWhenItsProcessIsKilled) {
         const auto statm = read_text_file(status_file);
         return !statm || statm->starts_with("0 ");
       },
-      10s));
+      60s));
   EXPECT_TRUE(std::filesystem::exists(settings_.folder));
   EXPECT_OK(remove_stale_local_folder(settings_.folder));
   EXPECT_FALSE(std::filesystem::exists(settings_.folder));
@@ -426,7 +426,7 @@ TEST_F(LocalMachineTest, KeepsTheConsoleToItselfWithoutDebugMode) {
 TEST_F(LocalMachineTest, ShowsTheLastWordsOfAQemuThatDiesAtStart) {
   settings_.cpu_count = 100000;
   ASSERT_NO_FATAL_FAILURE(start());
-  ASSERT_TRUE(run_until([this] { return ended_.has_value(); }, 10s));
+  ASSERT_TRUE(run_until([this] { return ended_.has_value(); }, 60s));
   EXPECT_FALSE(ended_->success());
   EXPECT_NE(machine_->stderr_tail().find("CPUs"), std::string::npos) << machine_->stderr_tail();
 }
