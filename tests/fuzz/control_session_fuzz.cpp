@@ -5,11 +5,15 @@
 #include <cstdlib>
 
 #include "enclave_proc/protocol/control_session.h"
+#include "tests/fuzz/fuzz.h"
 
 namespace {
 
 using nitro::proc::ControlSession;
 using nitro::proc::Reply;
+
+// Small, so that an input can go beyond it.
+constexpr std::uint64_t kMaxMessageBytes = 100;
 
 bool ended = false;
 
@@ -35,13 +39,17 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   const std::size_t piece = 1 + data[0] / 2;
   auto rest = std::as_bytes(std::span(data, size)).subspan(1);
   ended = false;
-  ControlSession visit(kHandlers, owner);
+  ControlSession visit(kHandlers, owner, kMaxMessageBytes);
   auto next = ControlSession::Next::kRead;
   while (next == ControlSession::Next::kRead && !rest.empty()) {
     const std::size_t count = std::min(piece, rest.size());
     next = visit.take(rest.first(count));
     rest = rest.subspan(count);
   }
+  // What is too long is not waited for.
+  if (nitro::fuzz::announces_more_than(kMaxMessageBytes, std::as_bytes(std::span(data, size)).subspan(1)) &&
+      next == ControlSession::Next::kRead)
+    std::abort();
   // Only the owner ends the enclave, an answer comes exactly with kReply, and it is a short one.
   if (ended != visit.terminated() || (ended && !owner)) std::abort();
   if (visit.reply().empty() != (next != ControlSession::Next::kReply) || visit.reply().size() > 1000) std::abort();

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // A hostile front-end and a hostile guest before the vsock device: the input is a script of requests, scribbles over
 // rings and packets, kicks, and deeds of the host's programs. The device starts in working order, so that mutations get
-// past the handshake.
+// past the handshake. As long as the script leaves rings and settings alone, the guest reads what it gets: whole
+// packets, and of each program its bytes in order. In the end nothing of any connection is left.
 #include <fcntl.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
@@ -13,6 +14,8 @@
 #include <cstdlib>
 #include <cstring>
 #include <deque>
+#include <map>
+#include <tuple>
 #include <vector>
 
 #include "enclave_proc/qemu/vsock/vhost_user.h"
@@ -22,11 +25,13 @@
 #include "src/runtime/event_loop.h"
 #include "src/runtime/unix_socket.h"
 #include "tests/fuzz/fuzz.h"
+#include "tests/fuzz/script.h"
 #include "tests/unit/enclave_proc/qemu/vsock/pack.h"
 
 namespace {
 
 using nitro::fuzz::require;
+using nitro::fuzz::Script;
 
 using namespace nitro;
 using namespace nitro::proc;
@@ -36,29 +41,19 @@ constexpr std::uint64_t kMemory = 1 << 18;
 constexpr std::uint64_t kUserBase = 0x7f0000000000;
 constexpr std::uint32_t kEntries = 16;
 constexpr std::uint64_t kQueues[] = {0x1000, 0x2000};
-constexpr std::uint64_t kPackets = 0x4000;
+constexpr std::uint64_t kPackets = 0x4000;  // one at a time, of 64 KiB at most
+constexpr std::uint64_t kBuffers = 0x20000;
+constexpr std::uint32_t kBufferBytes = 0x1000;
+constexpr std::uint16_t kBufferCount = 8;
 constexpr std::uint64_t kGuestCid = 42;
 
-class Script {
- public:
-  explicit Script(std::span<const std::byte> bytes) : bytes_(bytes) {}
-  bool empty() const { return bytes_.empty(); }
-  std::uint8_t next() {
-    if (bytes_.empty()) return 0;
-    const auto value = std::to_integer<std::uint8_t>(bytes_[0]);
-    bytes_ = bytes_.subspan(1);
-    return value;
-  }
-  std::uint16_t next16() { return static_cast<std::uint16_t>(next() | next() << 8); }
-  std::span<const std::byte> take(std::size_t count) {
-    const auto taken = bytes_.first(std::min(count, bytes_.size()));
-    bytes_ = bytes_.subspan(taken.size());
-    return taken;
-  }
-
- private:
-  std::span<const std::byte> bytes_;
+/// A program of the host: its end of a connection, and how many bytes it has sent.
+struct HostProgram {
+  Fd socket;
+  std::uint32_t sent = 0;
 };
+/// What programs send: the byte tells its place in the stream.
+constexpr std::uint32_t kPattern = 251;
 
 class World {
  public:
@@ -95,6 +90,7 @@ class World {
     for (int step = 0; step < 200 && !script.empty(); ++step) {
       switch (script.next() % 6) {
         case 0: {
+          tampered_ = true;
           const std::uint8_t what = script.next();
           const std::uint32_t type = script.next() % 45;
           const auto payload = script.take(script.next() % 80);
@@ -103,6 +99,7 @@ class World {
           break;
         }
         case 1: {
+          tampered_ = true;
           const std::size_t offset = 0x1000 + script.next16() % 0x2000;
           scribble(offset, script.take(script.next() % 32));
           break;
@@ -111,7 +108,7 @@ class World {
           packet(script);
           break;
         case 3:
-          for (std::uint16_t i = 0; i < 8; ++i) offer(0, i, kPackets + 0x8000 + 0x1000U * i, 0x1000, 2);
+          give_buffers();
           kick(0);
           break;
         case 4:
@@ -124,8 +121,10 @@ class World {
       require(device_.buffered_bytes() <= device_.connection_count() * 256 * 1024);
       // What is left when the driver is gone is what it had sent, until the host has read it or is gone, too.
       if (!backend_->device_running()) require(device_.connection_count() == 0 || device_.buffered_bytes() > 0);
+      if (!tampered_) read_packets();
       drain();
     }
+    end();
   }
 
  private:
@@ -150,6 +149,14 @@ class World {
     static_cast<void>(::sendmsg(qemu_.get(), &message, MSG_NOSIGNAL | MSG_DONTWAIT));
     require(loop_->run_once(std::chrono::milliseconds(0)).has_value());
   }
+  /// QEMU and the host's programs go.
+  void end() {
+    qemu_.reset();
+    hosts_.clear();
+    for (int i = 0; i < 4; ++i) require(loop_->run_once(std::chrono::milliseconds(0)).has_value());
+    require(ended_ && !backend_->device_running());
+    require(device_.connection_count() == 0 && device_.buffered_bytes() == 0);
+  }
   void drain() {
     std::array<char, 4096> ignored;
     while (::recv(qemu_.get(), ignored.data(), ignored.size(), MSG_DONTWAIT) > 0) {
@@ -168,6 +175,36 @@ class World {
     const auto next = load_le<std::uint16_t>(ring.subspan(0x102));
     store_le(ring.subspan(0x104 + 2U * (next % kEntries)), index);
     store_le(ring.subspan(0x102), static_cast<std::uint16_t>(next + 1));
+  }
+  /// Those that the device does not have already, unless the rings are in disorder anyway.
+  void give_buffers() {
+    for (std::uint16_t i = 0; i < kBufferCount; ++i) {
+      if (given_[i] && !tampered_) continue;
+      given_[i] = true;
+      offer(0, i, kBuffers + std::uint64_t{kBufferBytes} * i, kBufferBytes, 2);
+    }
+  }
+  /// What the device has put into the guest's buffers since the last time.
+  void read_packets() {
+    const auto used = memory_.bytes().subspan(kQueues[0] + 0x200);
+    for (const auto end = load_le<std::uint16_t>(used.subspan(2)); seen_used_ != end; ++seen_used_) {
+      const auto entry = used.subspan(4 + 8U * (seen_used_ % kEntries));
+      const auto index = load_le<std::uint32_t>(entry);
+      const auto written = load_le<std::uint32_t>(entry.subspan(4));
+      require(index < kBufferCount && given_[index]);
+      given_[index] = false;
+      require(written >= VsockHeader::kSize && written <= kBufferBytes);
+      const auto buffer = memory_.bytes().subspan(kBuffers + std::uint64_t{kBufferBytes} * index, written);
+      read_packet(VsockHeader::parse(buffer.first<VsockHeader::kSize>()), buffer.subspan(VsockHeader::kSize));
+    }
+  }
+  void read_packet(const VsockHeader& header, std::span<const std::byte> payload) {
+    require(header.destination_cid == kGuestCid && header.length == payload.size());
+    require(payload.empty() || header.is(VsockOp::kData));
+    // The first packet of a connection of the host, and the last one that opens a connection of the guest.
+    std::uint32_t& received = received_[{header.source_cid, header.source_port, header.destination_port}];
+    if (header.is(VsockOp::kRequest) || header.is(VsockOp::kResponse)) received = 0;
+    for (const std::byte byte : payload) require(std::to_integer<std::uint32_t>(byte) == received++ % kPattern);
   }
   /// A packet that is right in what mutations would seldom get right.
   void packet(Script& script) {
@@ -196,16 +233,21 @@ class World {
       if (!sockets || !set_nonblocking(sockets->first.get(), true)) return;
       device_.connect(std::move(sockets->first), script.next() % 4,
                       [](int, std::uint32_t port) { return port % 3 != 0; });
-      hosts_.push_back(std::move(sockets->second));
+      hosts_.push_back({.socket = std::move(sockets->second)});
       return;
     }
     if (hosts_.empty()) return;
-    const int fd = hosts_[script.next() % hosts_.size()].get();
-    static std::array<char, 65536> bytes;
+    HostProgram& program = hosts_[script.next() % hosts_.size()];
+    const int fd = program.socket.get();
+    std::array<char, 65536> bytes;
     switch (what % 8) {
-      case 0:
-        static_cast<void>(::send(fd, bytes.data(), script.next16(), MSG_DONTWAIT | MSG_NOSIGNAL));
+      case 0: {
+        const std::uint16_t count = script.next16();
+        for (std::uint32_t i = 0; i < count; ++i) bytes[i] = static_cast<char>((program.sent + i) % kPattern);
+        const ssize_t sent = ::send(fd, bytes.data(), count, MSG_DONTWAIT | MSG_NOSIGNAL);
+        if (sent > 0) program.sent += static_cast<std::uint32_t>(sent);
         break;
+      }
       case 1:
         static_cast<void>(::recv(fd, bytes.data(), script.next16(), MSG_DONTWAIT));
         break;
@@ -227,12 +269,12 @@ class World {
     if (port != 0) return {port == 1 ? Status::kBusy : Status::kRefused, Fd()};
     auto sockets = make_socket_pair();
     if (!sockets || !set_nonblocking(sockets->first.get(), true)) return {};
-    hosts_.push_back(std::move(sockets->second));
+    hosts_.push_back({.socket = std::move(sockets->second)});
     return {Status::kConnected, std::move(sockets->first)};
   }
 
   std::unique_ptr<EventLoop> loop_;
-  std::deque<Fd> hosts_;
+  std::deque<HostProgram> hosts_;
   VirtioVsock device_;
   Fd qemu_;
   bool ended_ = false;
@@ -240,6 +282,10 @@ class World {
   Fd memory_fd_;
   Mapping memory_;
   std::array<Fd, 4> events_;
+  bool tampered_ = false;  // rings or settings are not as the guest has made them
+  std::array<bool, kBufferCount> given_{};
+  std::uint16_t seen_used_ = 0;
+  std::map<std::tuple<std::uint64_t, std::uint32_t, std::uint32_t>, std::uint32_t> received_;  // by connection
 };
 
 }  // namespace
