@@ -22,22 +22,22 @@ bool is_owner(int socket) {
 
 }  // namespace
 
-/// A visit with its socket.
+/// A session with its socket.
 class ControlServer::Client {
  public:
   Client(ControlServer& server, Fd socket)
-      : server_(server), socket_(std::move(socket)), visit_(server.handlers_, is_owner(socket_.get())) {}
+      : server_(server), socket_(std::move(socket)), session_(server.handlers_, is_owner(socket_.get())) {}
 
   Result<void> start() {
     auto watch = server_.loop_.watch_fd(socket_.get(), EPOLLIN, [this](std::uint32_t) { advance(); });
     if (!watch) return Failure(std::move(watch).error());
     watch_ = std::move(*watch);
-    timer_ = server_.loop_.watch_timer(server_.visit_limit_, [this] { server_.drop(this); });
+    timer_ = server_.loop_.watch_timer(server_.session_limit_, [this] { server_.drop(this); });
     return {};
   }
 
  private:
-  // Each of these may end the visit and with it this object: nothing follows a call of server_.drop().
+  // Each of these may end the session and with it this object: nothing follows a call of server_.drop().
   void advance() {
     if (answered_) return flush();
     std::array<std::byte, 4096> buffer;
@@ -46,7 +46,7 @@ class ControlServer::Client {
       if (count < 0 && errno == EINTR) continue;
       if (count < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) return;
       if (count <= 0) return server_.drop(this);
-      const auto next = visit_.take(std::span(buffer).first(static_cast<std::size_t>(count)));
+      const auto next = session_.take(std::span(buffer).first(static_cast<std::size_t>(count)));
       if (next == ControlSession::Next::kEnd) return server_.drop(this);
       if (next == ControlSession::Next::kRead) continue;
       answered_ = true;
@@ -55,7 +55,7 @@ class ControlServer::Client {
   }
 
   void flush() {
-    const std::string& reply = visit_.reply();
+    const std::string& reply = session_.reply();
     while (sent_ < reply.size()) {
       const ssize_t count = ::send(socket_.get(), reply.data() + sent_, reply.size() - sent_, MSG_NOSIGNAL);
       if (count < 0 && errno == EINTR) continue;
@@ -66,7 +66,7 @@ class ControlServer::Client {
       if (count < 0) break;
       sent_ += static_cast<std::size_t>(count);
     }
-    const auto on_terminated = visit_.terminated() ? server_.handlers_.on_terminated : std::function<void()>();
+    const auto on_terminated = session_.terminated() ? server_.handlers_.on_terminated : std::function<void()>();
     server_.drop(this);
     if (on_terminated) on_terminated();
   }
@@ -75,20 +75,20 @@ class ControlServer::Client {
   Fd socket_;
   EventLoop::Watch watch_;
   EventLoop::Watch timer_;
-  ControlSession visit_;
+  ControlSession session_;
   bool answered_ = false;
   std::size_t sent_ = 0;
 };
 
-ControlServer::ControlServer(EventLoop& loop, ControlHandlers handlers, std::chrono::milliseconds visit_limit)
-    : loop_(loop), handlers_(std::move(handlers)), visit_limit_(visit_limit), gate_(loop) {}
+ControlServer::ControlServer(EventLoop& loop, ControlHandlers handlers, std::chrono::milliseconds session_limit)
+    : loop_(loop), handlers_(std::move(handlers)), session_limit_(session_limit), gate_(loop) {}
 
 ControlServer::~ControlServer() = default;
 
 Result<std::unique_ptr<ControlServer>> ControlServer::start(EventLoop& loop, PublishedSocket socket,
                                                             ControlHandlers handlers,
-                                                            std::chrono::milliseconds visit_limit) {
-  std::unique_ptr<ControlServer> server(new ControlServer(loop, std::move(handlers), visit_limit));
+                                                            std::chrono::milliseconds session_limit) {
+  std::unique_ptr<ControlServer> server(new ControlServer(loop, std::move(handlers), session_limit));
   server->listener_ = std::move(socket);
   NITRO_CHECK(
       server->gate_.watch(server->listener_.fd(), [self = server.get()](Fd client) { self->add(std::move(client)); }));

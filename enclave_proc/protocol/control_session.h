@@ -25,12 +25,12 @@ struct ControlHandlers {
   std::function<void()> on_terminated;
 };
 
-/// One visit of a client to an enclave process, without its socket: a command twice, its arguments, the answer.
+/// One session of a client with an enclave process, without its socket: a command twice, its arguments, the answer.
 /// Passive; the owner of the socket hands over what comes and sends what reply() returns. Holds no more than one
 /// message of the client.
 class ControlSession {
  public:
-  /// `owner`: the client may end the enclave; others may only ask. `handlers` must outlive the visit.
+  /// `owner`: the client may end the enclave; others may only ask. `handlers` must outlive the session.
   ControlSession(const ControlHandlers& handlers, bool owner, std::uint64_t max_request_bytes = kMaxRequestBytes)
       : handlers_(handlers), owner_(owner), reader_(max_request_bytes) {}
 
@@ -44,7 +44,7 @@ class ControlSession {
 
   /// All that the client is told, ready to be sent.
   [[nodiscard]] const std::string& reply() const { return reply_; }
-  /// Whether the enclave was ended by this visit.
+  /// Whether the enclave was ended in this session.
   [[nodiscard]] bool terminated() const { return terminated_; }
 
  private:

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The way of a command: from the bytes of a client's socket through a visit to an enclave process, whose answer arrives
-// at a client in pieces. The input is a script that says what is sent and how long texts are, so that a few bytes of it
-// reach the limits of both ends.
+// The way of a command: from the bytes of a client's socket through a session with an enclave process, whose answer
+// arrives at a client in pieces. The input is a script that says what is sent and how long texts are, so that a few
+// bytes of it reach the limits of both ends.
 #include <algorithm>
 #include <optional>
 #include <string>
@@ -48,15 +48,15 @@ std::string read_request(Script& script) {
   return request;
 }
 
-struct Visit {
+struct Session {
   Next next = Next::kRead;
   std::string reply;
   bool terminated = false;
 };
 
-Visit visit(const ControlHandlers& handlers, bool owner, const std::string& request, std::size_t piece) {
+Session run_session(const ControlHandlers& handlers, bool owner, const std::string& request, std::size_t piece) {
   ControlSession session(handlers, owner);
-  Visit result;
+  Session result;
   for (std::size_t at = 0; at < request.size() && result.next == Next::kRead; at += piece)
     result.next = session.take(as_bytes(std::string_view(request).substr(at, piece)));
   result.reply = session.reply();
@@ -109,11 +109,11 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
             return std::vector<Reply>{StatusReply{0}, StdErrMessage{"ended\n"}, StdOutMessage{description}};
           },
       .on_terminated = [] {}};
-  const Visit one = visit(handlers, owner, request, request_piece);
+  const Session one = run_session(handlers, owner, request, request_piece);
   require(one.terminated == (ended == 1) && ended <= 1 && (owner || ended == 0));
   require(one.reply.empty() == (one.next != Next::kReply));
   // How the bytes were cut makes no difference.
-  const Visit at_once = visit(handlers, owner, request, request.size() + 1);
+  const Session at_once = run_session(handlers, owner, request, request.size() + 1);
   require(at_once.next == one.next && at_once.reply == one.reply && at_once.terminated == one.terminated);
   if (one.next != Next::kReply || one.reply.size() == 8) return 0;  // a bare number is not read by an AnswerReader
 

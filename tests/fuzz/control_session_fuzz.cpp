@@ -39,11 +39,11 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   const std::size_t piece = 1 + data[0] / 2;
   auto rest = std::as_bytes(std::span(data, size)).subspan(1);
   ended = false;
-  ControlSession visit(kHandlers, owner, kMaxMessageBytes);
+  ControlSession session(kHandlers, owner, kMaxMessageBytes);
   auto next = ControlSession::Next::kRead;
   while (next == ControlSession::Next::kRead && !rest.empty()) {
     const std::size_t count = std::min(piece, rest.size());
-    next = visit.take(rest.first(count));
+    next = session.take(rest.first(count));
     rest = rest.subspan(count);
   }
   // What is too long is not waited for.
@@ -51,7 +51,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
       next == ControlSession::Next::kRead)
     std::abort();
   // Only the owner ends the enclave, an answer comes exactly with kReply, and it is a short one.
-  if (ended != visit.terminated() || (ended && !owner)) std::abort();
-  if (visit.reply().empty() != (next != ControlSession::Next::kReply) || visit.reply().size() > 1000) std::abort();
+  if (ended != session.terminated() || (ended && !owner)) std::abort();
+  if (session.reply().empty() != (next != ControlSession::Next::kReply) || session.reply().size() > 1000) std::abort();
   return 0;
 }

@@ -13,7 +13,7 @@ from standin import Machine, is_gone, main
 RUN = "run-enclave --eif-path DIR/image.eif --memory 64 --cpu-count 1"
 CONNECTIONS = 4000
 DESCRIBE = (b"\x09\0\0\0\0\0\0\0hDescribe" * 2) + b"\x0b\0\0\0\0\0\0\0\xa1hmetadata\xf5"
-# 256 visits at once, each with one message that is not whole yet, are 16 MiB; the replies that nobody reads are smaller.
+# 256 sessions at once, each with one message that is not whole yet, are 16 MiB; the replies that nobody reads are smaller.
 MOST_GROWTH_KIB = 24 * 1024
 
 OPENINGS = (

@@ -284,7 +284,7 @@ TEST(Control, RunIsAnsweredWithAlreadyThere) {
 /// A control server and its clients on one thread, so that each step can be looked at.
 class ControlServerTest : public ::testing::Test {
  protected:
-  void start(milliseconds visit_limit = ControlServer::kVisitLimit) {
+  void start(milliseconds session_limit = ControlServer::kSessionLimit) {
     server_ = ControlServer::start(
                   *loop_, PublishedSocket::publish(opened(folder_), "1.sock", ControlServer::kSocketMode).value(),
                   {.enclave_name = "a",
@@ -296,7 +296,7 @@ class ControlServerTest : public ::testing::Test {
                          return std::vector<Reply>{StatusReply{0}};
                        },
                    .on_terminated = [this] { ++told_; }},
-                  visit_limit)
+                  session_limit)
                   .value();
   }
   void turn() {
@@ -355,7 +355,7 @@ TEST_F(ControlServerTest, SendsAwayTheOldestForANewcomerWhenAllPlacesAreTaken) {
   EXPECT_EQ(ask(newcomer, encode_request(Command::kGetEnclaveName), true).standard_output, "\"a\"\n");
 }
 
-TEST_F(ControlServerTest, ShowsVisitorsOutWhenTheirTimeIsOverAndNoOthers) {
+TEST_F(ControlServerTest, EndsASessionWhenItsTimeIsOverAndNoOther) {
   start(milliseconds(200));
   const auto arrived = std::chrono::steady_clock::now();
   const Fd early = client();

@@ -54,17 +54,17 @@ TEST_F(ControlSessionTest, AnswersEverybodyWhoAsks) {
   };
   for (const bool owner : {true, false}) {
     for (const auto& one : cases) {
-      ControlSession visit = session(owner);
-      ASSERT_EQ(say(visit, one.request), Next::kReply) << one.request;
-      const Answer answer = answer_of(visit, true);
+      ControlSession opened = session(owner);
+      ASSERT_EQ(say(opened, one.request), Next::kReply) << one.request;
+      const Answer answer = answer_of(opened, true);
       EXPECT_EQ(answer.standard_output, one.output) << one.request;
       EXPECT_EQ(answer.status, 0);
     }
     for (const auto& [command, number] :
          {std::pair(Command::kGetEnclaveCid, 16U), std::pair(Command::kGetEnclaveFlags, 1U)}) {
-      ControlSession visit = session(owner);
-      ASSERT_EQ(say(visit, encode_request(command)), Next::kReply);
-      EXPECT_EQ(visit.reply(), encode_number(number));
+      ControlSession opened = session(owner);
+      ASSERT_EQ(say(opened, encode_request(command)), Next::kReply);
+      EXPECT_EQ(opened.reply(), encode_number(number));
     }
   }
 }
@@ -72,13 +72,13 @@ TEST_F(ControlSessionTest, AnswersEverybodyWhoAsks) {
 TEST_F(ControlSessionTest, LetsOnlyTheOwnerChangeSomething) {
   for (const Command command : {Command::kRun, Command::kTerminate, Command::kTerminateComplete,
                                 Command::kConnectionListenerStop, Command::kNotPermitted}) {
-    ControlSession visit = session(false);
-    ASSERT_EQ(say(visit, encode_request(command)), Next::kReply) << name_of(command);
-    const Answer answer = answer_of(visit, false);
+    ControlSession opened = session(false);
+    ASSERT_EQ(say(opened, encode_request(command)), Next::kReply) << name_of(command);
+    const Answer answer = answer_of(opened, false);
     EXPECT_EQ(answer.status, EACCES) << name_of(command);
     EXPECT_FALSE(answer.standard_error.empty());
     EXPECT_EQ(answer.standard_output, "");
-    EXPECT_FALSE(visit.terminated());
+    EXPECT_FALSE(opened.terminated());
   }
   EXPECT_EQ(ended_, 0);
   ControlSession owner = session();
@@ -89,9 +89,9 @@ TEST_F(ControlSessionTest, LetsOnlyTheOwnerChangeSomething) {
 }
 
 TEST_F(ControlSessionTest, TellsTheOwnerThatAnEnclaveRunsAlready) {
-  ControlSession visit = session();
-  ASSERT_EQ(say(visit, encode_request(Command::kRun)), Next::kReply);
-  EXPECT_EQ(answer_of(visit, false).status, EEXIST);
+  ControlSession opened = session();
+  ASSERT_EQ(say(opened, encode_request(Command::kRun)), Next::kReply);
+  EXPECT_EQ(answer_of(opened, false).status, EEXIST);
 }
 
 TEST_F(ControlSessionTest, EndsWithoutAWordOnWhatIsNotTheProtocol) {
@@ -108,21 +108,21 @@ TEST_F(ControlSessionTest, EndsWithoutAWordOnWhatIsNotTheProtocol) {
       std::string(8, '\xff'),
   };
   for (const std::string& bytes : bad) {
-    ControlSession visit = session();
-    EXPECT_EQ(say(visit, bytes), Next::kEnd) << to_hex(as_bytes(bytes));
-    EXPECT_EQ(visit.reply(), "");
+    ControlSession opened = session();
+    EXPECT_EQ(say(opened, bytes), Next::kEnd) << to_hex(as_bytes(bytes));
+    EXPECT_EQ(opened.reply(), "");
   }
   EXPECT_EQ(ended_, 0);
 }
 
 TEST_F(ControlSessionTest, AnswersNothingBeforeAllHasCome) {
   const std::string request = encode_request(Command::kGetIdByName, encode_name("image"));
-  ControlSession visit = session();
+  ControlSession opened = session();
   for (std::size_t at = 0; at + 1 < request.size(); ++at) {
-    ASSERT_EQ(say(visit, std::string_view(request).substr(at, 1)), Next::kRead) << at;
-    ASSERT_EQ(visit.reply(), "");
+    ASSERT_EQ(say(opened, std::string_view(request).substr(at, 1)), Next::kRead) << at;
+    ASSERT_EQ(opened.reply(), "");
   }
-  EXPECT_EQ(say(visit, std::string_view(request).substr(request.size() - 1)), Next::kReply);
+  EXPECT_EQ(say(opened, std::string_view(request).substr(request.size() - 1)), Next::kReply);
 }
 
 TEST_F(ControlSessionTest, TakesMessagesOf64KiBAndRefusesLongerOnesByTheirLength) {
@@ -140,9 +140,9 @@ TEST_F(ControlSessionTest, TakesMessagesOf64KiBAndRefusesLongerOnesByTheirLength
 
 TEST_F(ControlSessionTest, TellsNamesThatAreNoUnicodeAsJsonAllTheSame) {
   handlers_.enclave_name = "q\xfe";
-  ControlSession visit = session();
-  ASSERT_EQ(say(visit, encode_request(Command::kGetEnclaveName)), Next::kReply);
-  EXPECT_EQ(answer_of(visit, true).standard_output, "\"q\xef\xbf\xbd\"\n");
+  ControlSession opened = session();
+  ASSERT_EQ(say(opened, encode_request(Command::kGetEnclaveName)), Next::kReply);
+  EXPECT_EQ(answer_of(opened, true).standard_output, "\"q\xef\xbf\xbd\"\n");
 }
 
 }  // namespace
