@@ -7,6 +7,7 @@
 #include <filesystem>
 #include <fstream>
 #include <iterator>
+#include <stdexcept>
 #include <string>
 
 namespace nitro::testing {
@@ -40,11 +41,12 @@ class TempFolder {
 
 inline std::string read_file(const std::string& path) {
   std::ifstream in(path, std::ios::binary);
+  if (!in) throw std::runtime_error("no file to be read: " + path);
   return {std::istreambuf_iterator<char>(in), std::istreambuf_iterator<char>()};
 }
 
 inline void write_file(const std::string& path, const std::string& text) {
-  std::ofstream(path, std::ios::binary) << text;
+  if (!(std::ofstream(path, std::ios::binary) << text).flush()) throw std::runtime_error("not written: " + path);
 }
 
 /// Sets or unsets an environment variable for one test.

@@ -8,7 +8,9 @@
 
 #include <memory>
 
+#include "eif/format/certificate.h"
 #include "eif/format/cose.h"
+#include "eif/format/digest.h"
 #include "eif/format/section_writer.h"
 #include "eif/format/signature.h"
 #include "nitro/eif/reader.h"
@@ -43,6 +45,23 @@ class MismatchedSigner : public Signer {
  private:
   std::string certificate_ = read_file(golden("keys/ec384.cert.pem"));
   std::unique_ptr<Signer> other_ = golden_signer("ec256");
+};
+
+// Who signs for a certificate with so many more in its file.
+class LongSigner : public Signer {
+ public:
+  explicit LongSigner(std::size_t bytes) {
+    while (certificate_.size() + one_.size() <= bytes) certificate_ += one_;
+  }
+  [[nodiscard]] const std::string& certificate_pem() const override { return certificate_; }
+  Result<std::vector<std::byte>> sign_digest(std::span<const std::byte> digest) const override {
+    return signer_->sign_digest(digest);
+  }
+
+ private:
+  std::unique_ptr<Signer> signer_ = golden_signer("ec384");
+  std::string one_ = signer_->certificate_pem();
+  std::string certificate_;
 };
 
 const Pcr kPcr0(48, std::byte{7});
@@ -104,6 +123,35 @@ TEST(Signature, IsNotValidWhenAnyBitOfItOrOfItsPayloadChanges) {
       EXPECT_TRUE(check || check.error().code() == ErrorCode::kEifParsing) << i;
       changed.cose_sign1[i] ^= bit;
     }
+  }
+}
+
+// A message may name any algorithm, and is signed with the hash of the key's curve all the same.
+Signature signed_as(const std::string& curve, std::int64_t algorithm) {
+  const auto signer = golden_signer(curve);
+  const auto certificate = Certificate::parse(signer->certificate_pem(), ErrorCode::kSigning).value();
+  const auto rules = curve_rules(certificate.public_key().get()).value();
+  const auto header = cose_protected_header(algorithm);
+  const auto payload = encode_signed_register({.index = 0, .value = kPcr0});
+  auto digest = Digest::create(rules.hash).value();
+  digest.update(cose_bytes_to_sign(header, payload));
+  const auto der = signer->sign_digest(digest.finish().value()).value();
+  return {.certificate_pem = signer->certificate_pem(),
+          .cose_sign1 = encode_cose_sign1(header, payload, raw_from_der(der, rules.integer_bytes).value())};
+}
+
+TEST(Signature, IsNotValidUnderTheNameOfAnotherAlgorithm) {
+  constexpr std::int64_t kAlgorithms[] = {-7, -35, -36};  // ES256, ES384, ES512
+  const char* const curves[] = {"ec256", "ec384", "ec521"};
+  for (std::size_t curve = 0; curve < std::size(curves); ++curve) {
+    for (std::size_t named = 0; named < std::size(kAlgorithms); ++named) {
+      const auto check = check_signature(signed_as(curves[curve], kAlgorithms[named]), kGoldenNow);
+      ASSERT_OK(check);
+      EXPECT_EQ(check->signature_valid, curve == named) << curves[curve] << " as " << kAlgorithms[named];
+    }
+    const auto check = check_signature(signed_as(curves[curve], 0), kGoldenNow);
+    ASSERT_OK(check);
+    EXPECT_FALSE(check->signature_valid);
   }
 }
 
@@ -180,6 +228,18 @@ TEST(SignatureSection, KeepsUnknownKeysOut) {
   ASSERT_OK(signatures);
   EXPECT_EQ(signatures->front().certificate_pem, "c");
   EXPECT_EQ(as_text(signatures->front().cose_sign1), "s");
+}
+
+TEST(SignatureSection, IsMadeOnlyIfItCanBeReadAgain) {
+  // Nearly every byte of the certificate takes two bytes of the section.
+  const auto fits = make_signature_section(LongSigner(kMaxSignatureBytes / 2 - 4096), kPcr0);
+  ASSERT_OK(fits);
+  EXPECT_LE(fits->size(), kMaxSignatureBytes);
+  EXPECT_OK(parse_signature_section(*fits));
+  const auto too_long = make_signature_section(LongSigner(kMaxSignatureBytes / 2 + 16384), kPcr0);
+  ASSERT_FALSE(too_long);
+  EXPECT_EQ(too_long.error().code(), ErrorCode::kSigning);
+  EXPECT_NE(too_long.error().message().find("too large"), std::string::npos) << too_long.error().message();
 }
 
 // The text that an image signed with this certificate file carries.

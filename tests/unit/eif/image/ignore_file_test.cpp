@@ -49,6 +49,7 @@ TEST(IgnorePattern, MatchesAsDockerDoes) {
   }
 }
 
+// A matcher that tries everything again and again is not done with this before the time limit of a test is over.
 TEST(IgnorePattern, TakesLittleTimeForAnyPattern) {
   std::string text;
   for (int i = 0; i < 40; ++i) text += "**/a*";
