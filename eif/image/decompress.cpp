@@ -254,10 +254,11 @@ class XzDecoder : public UnpackedStream::Decoder {
 
 // A decoder, chosen by what the blob is when the first bytes are wanted, and what is counted around it.
 struct UnpackedStream::State {
-  State(Extent blob, Budget& budget, ByteSink stored_sink, ByteSink unpacked_sink)
+  State(Extent blob, Budget& budget, ByteSink stored_sink, ByteSink unpacked_sink, std::uint64_t most)
       : windows("the window of its compressed data", kMaxWindowBytes, budget),
         stored(std::move(blob), std::move(stored_sink)),
-        unpacked(std::move(unpacked_sink)) {}
+        unpacked(std::move(unpacked_sink)),
+        max_bytes(most) {}
 
   Result<void> open() {
     NITRO_TRY(const auto compression, detect_compression(stored.blob()));
@@ -273,9 +274,9 @@ struct UnpackedStream::State {
   Result<std::span<const std::byte>> next() {
     if (!decoder) NITRO_CHECK(open());
     NITRO_TRY(const auto piece, decoder->next(stored));
-    if (piece.size() > kMaxUnpackedBytes - total) {
-      return fail(ErrorCode::kEifBuilding, "it unpacks to more than " + std::to_string(kMaxUnpackedBytes >> 30) +
-                                               " GiB, which no enclave can hold");
+    if (piece.size() > max_bytes - total) {
+      return fail(ErrorCode::kEifBuilding,
+                  "it unpacks to more than " + std::to_string(max_bytes >> 20) + " MiB, which no enclave can hold");
     }
     total += piece.size();
     if (unpacked && !piece.empty()) NITRO_CHECK(unpacked(piece));
@@ -286,12 +287,13 @@ struct UnpackedStream::State {
   Charge charge;
   StoredBytes stored;
   ByteSink unpacked;
+  std::uint64_t max_bytes;
   std::uint64_t total = 0;
   std::unique_ptr<Decoder> decoder;
 };
 
-UnpackedStream::UnpackedStream(Extent blob, Budget& budget, ByteSink stored, ByteSink unpacked)
-    : state_(std::make_unique<State>(std::move(blob), budget, std::move(stored), std::move(unpacked))) {}
+UnpackedStream::UnpackedStream(Extent blob, Budget& budget, ByteSink stored, ByteSink unpacked, std::uint64_t max_bytes)
+    : state_(std::make_unique<State>(std::move(blob), budget, std::move(stored), std::move(unpacked), max_bytes)) {}
 UnpackedStream::~UnpackedStream() = default;
 
 Result<std::span<const std::byte>> UnpackedStream::next() {

@@ -31,11 +31,12 @@ class UnpackedStream : public ByteStream {
  public:
   /// `stored`, when given, gets the bytes of the blob as they are stored, `unpacked` the unpacked ones; both see
   /// everything once the end is reached. `budget` is borrowed.
-  UnpackedStream(Extent blob, Budget& budget, ByteSink stored = nullptr, ByteSink unpacked = nullptr);
+  UnpackedStream(Extent blob, Budget& budget, ByteSink stored = nullptr, ByteSink unpacked = nullptr,
+                 std::uint64_t max_bytes = kMaxUnpackedBytes);
   ~UnpackedStream() override;
 
   /// The next piece, valid until the next call of any function; empty at the end. Errors: kEifBuilding when the data is
-  /// damaged, ends too early or exceeds kMaxUnpackedBytes; those of reading and of the sink.
+  /// damaged, ends too early or exceeds `max_bytes`; those of reading and of the sink.
   Result<std::span<const std::byte>> next();
   Result<std::size_t> read(std::span<std::byte> buffer) override;
   Result<std::uint64_t> skip(std::uint64_t size_bytes) override;

@@ -158,6 +158,8 @@ TEST_F(CredentialHelper, ThatFailsIsNamed) {
   EXPECT_PRED2(contains, refusal(), "exited with status 3: \"the vault is sealed\"");
   install("echo nonsense");
   EXPECT_PRED2(contains, refusal(), "its answer");
+  install("head -c 2000000 /dev/zero | tr '\\0' ' '; echo '{\"Username\":\"me\",\"Secret\":\"s\"}'");
+  EXPECT_PRED2(contains, refusal(), "its answer");
   install("kill -9 $$");
   EXPECT_PRED2(contains, refusal(), "signal 9");
 }

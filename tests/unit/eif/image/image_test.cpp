@@ -143,6 +143,25 @@ TEST(Image, IsTheSameWhenALayerIsCompressedInParts) {
   }
 }
 
+TEST(UnpackedStream, EndsWithAnErrorWhenABlobUnpacksToTooMuch) {
+  constexpr std::uint64_t kLimit = std::uint64_t{2} << 20;
+  for (const char* program : {"gzip -c", "zstd -q -c", "xz -c", "bzip2 -c", "cat"}) {
+    for (const std::uint64_t more : {0U, 1U}) {
+      const auto blob = extent_of(piped(program, std::string(kLimit + more, 'x')));
+      UnpackedStream stream(blob, plenty(), nullptr, nullptr, kLimit);
+      const auto skipped = stream.skip(kLimit + more);
+      if (more == 0) {
+        ASSERT_OK(skipped);
+        EXPECT_EQ(*skipped, kLimit) << program;
+      } else {
+        ASSERT_FALSE(skipped) << program;
+        EXPECT_EQ(skipped.error().code(), ErrorCode::kEifBuilding);
+        EXPECT_PRED2(contains, skipped.error().message(), "more than 2 MiB");
+      }
+    }
+  }
+}
+
 TEST(Image, RefusesCompressedDataThatIsDamagedInAnyFormat) {
   for (const char* program : {"gzip -c", "zstd -q -c", "xz -c", "bzip2 -c"}) {
     auto parts = parts_of({kLayer});

@@ -215,6 +215,7 @@ TEST(Index, HasAnEnd) {
   auto deep = layout.image("deep");
   for (int i = 0; i < 8; ++i) deep = layout.index(Json::array({deep}));
   EXPECT_PRED2(contains, layout.taken(Json::array({deep})), "without end");
+  EXPECT_LE(layout.fetched(), 5) << "it was followed further than an index may reach";
   auto wide = layout.image("wide", "linux/arm64");
   for (int i = 0; i < 3; ++i) wide = layout.index(std::vector<Json>(20, wide));
   EXPECT_PRED2(contains, layout.taken({wide, wide}), "more than 64");
@@ -283,6 +284,12 @@ TEST(PlatformsOfAnArchive, WithAnImageForEachPlatformGivesTheEnclaves) {
   const std::vector<std::string> same{"a:1", "a:1", "a:1"};
   EXPECT_EQ(taken(archive(platforms, same), ""), "linux/amd64");
   EXPECT_EQ(taken(archive(platforms, same), "a:1"), "linux/amd64");
+  // Each of them has a configuration to be looked at.
+  std::vector<const char*> many(64, "linux/arm64");
+  many.back() = "linux/amd64";
+  EXPECT_EQ(taken(archive(many, std::vector<std::string>(64, "a:1")), ""), "linux/amd64");
+  many.push_back("linux/arm64");
+  EXPECT_PRED2(contains, taken(archive(many, std::vector<std::string>(65, "a:1")), ""), "more than 64 times");
   EXPECT_EQ(taken(archive(platforms, same), "@1"), "linux/amd64/v3");
   EXPECT_PRED2(contains, taken(archive(platforms, {"a:1", "a:1", "b:1"}), ""), "3 images (");
   EXPECT_EQ(taken(archive(platforms, {"a:1", "a:1", "b:1"}), "a:1"), "linux/amd64/v3");

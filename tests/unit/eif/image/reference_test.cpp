@@ -124,6 +124,11 @@ TEST(ImageName, HasAtMost255CharactersWithTheNameOfItsRegistry) {
   EXPECT_FALSE(parse_image_name("a.b/" + std::string(252, 'a')));
 }
 
+TEST(ImageName, HasATagOfAtMost128Characters) {
+  EXPECT_TRUE(parse_image_name("a:" + std::string(128, 't')));
+  EXPECT_FALSE(parse_image_name("a:" + std::string(129, 't')));
+}
+
 TEST(ImageName, LosesItsTagAndKeepsItsPort) {
   EXPECT_EQ(without_tag("golden/tiny:1"), "golden/tiny");
   EXPECT_EQ(without_tag("localhost:5000/a"), "localhost:5000/a");

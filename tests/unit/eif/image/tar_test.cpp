@@ -167,15 +167,17 @@ TEST(TarReader, ReadsSparseFilesOfPaxAsGoDoes) {
   EXPECT_EQ(sparse({{"GNU.sparse.major", "1"}, {"GNU.sparse.minor", "1"}}), "0 f =3");
   EXPECT_EQ(sparse({{"GNU.sparse.major", "0"}}), "0 f =3");
   EXPECT_EQ(sparse({{"GNU.sparse.name", "real"}}), "0 real =9");
-  const auto numbers = [](const std::vector<std::pair<std::string, std::string>>& records) {
+  const auto numbers = [](const std::vector<std::pair<std::string, std::string>>& records, const char* regions = "1") {
     auto all = records;
-    all.emplace_back("GNU.sparse.numblocks", "1");
+    all.emplace_back("GNU.sparse.numblocks", regions);
     all.emplace_back("GNU.sparse.size", "9");
     return told({pax_member(all), tar_member({.name = "f", .content = "123"})});
   };
   EXPECT_EQ(numbers({{"GNU.sparse.offset", "0"}, {"GNU.sparse.numbytes", "3"}}), "0 f =9");
   EXPECT_EQ(numbers({{"GNU.sparse.numbytes", "3"}, {"GNU.sparse.offset", "0"}}), "refused");
   EXPECT_EQ(numbers({{"GNU.sparse.offset", "0,3"}, {"GNU.sparse.numbytes", ""}}), "refused");
+  // Several numbers in one record would be as many as are needed.
+  EXPECT_EQ(numbers({{"GNU.sparse.offset", "0,3,3"}, {"GNU.sparse.numbytes", "0"}}, "2"), "refused");
   // Only files have holes.
   EXPECT_EQ(told({pax_member({{"GNU.sparse.map", "0,0"}, {"GNU.sparse.numblocks", "1"}}), tar_member(folder("d/"))}),
             "refused");
@@ -331,6 +333,13 @@ TEST(TarReader, RefusesMapsOfSparseFilesThatDoNotHold) {
   EXPECT_PRED2(contains, old_map("0,8,9", "20"), "another number of regions");
   EXPECT_PRED2(contains, old_map("0,x", "20"), "cannot be read");
   EXPECT_PRED2(contains, old_map("0,8", "-1"), "size of a sparse file");
+  const auto empty_regions = [](std::size_t count) {
+    std::string map = "0,8";
+    while (--count > 0) map += ",8,0";
+    return map;
+  };
+  EXPECT_EQ(old_map(empty_regions(100'000), "8"), "");
+  EXPECT_PRED2(contains, old_map(empty_regions(100'001), "8"), "more than 100000 regions");
   EXPECT_EQ(old_map("0,8", ""), "");
 
   const auto stored_map = [&with](const std::string& content) {
@@ -347,6 +356,33 @@ TEST(TarReader, RefusesMapsOfSparseFilesThatDoNotHold) {
   EXPECT_PRED2(contains, stored_map(block("99999999\n4\n8\n") + "12345678"), "number of regions");
   EXPECT_PRED2(contains, stored_map(std::string(512, '1')), "cut off");
   EXPECT_PRED2(contains, stored_map("1\n"), "cut off");
+
+  // Few regions, but leading zeros without end.
+  const auto with_zeros = [&](std::size_t zeros) {
+    return stored_map(std::string(zeros, '0') + block("1\n4\n8\n") + "12345678");
+  };
+  EXPECT_EQ(with_zeros(kMaxExtendedHeaderBytes - 512), "");
+  EXPECT_PRED2(contains, with_zeros(kMaxExtendedHeaderBytes), "longer than the 1048576 bytes");
+}
+
+// The format of old GNU tar: a header, and blocks of more regions as long as each says that there is another.
+std::string old_gnu_sparse_file(std::size_t more_blocks) {
+  auto header = tar_member({.name = "f", .type = 'S'});
+  header.replace(257, 8, std::string("ustar  \0", 8));
+  put_number(header, 483, 12, 100);
+  header[482] = '\1';
+  sign_header(header);
+  std::string archive = header;
+  for (std::size_t i = 1; i <= more_blocks; ++i) {
+    archive += std::string(504, '\0') + (i < more_blocks ? '\1' : '\0') + std::string(7, '\0');
+  }
+  return archive + std::string(1024, '\0');
+}
+
+TEST(TarReader, ReadsMapsOfOldSparseFilesUpToALimit) {
+  EXPECT_EQ(refusal(old_gnu_sparse_file(1)), "");
+  EXPECT_EQ(refusal(old_gnu_sparse_file(2047)), "");
+  EXPECT_PRED2(contains, refusal(old_gnu_sparse_file(2048)), "the map of a sparse file is too long");
 }
 
 TEST(TarReader, CutAtAnyLengthGivesTheMembersThatAreWholeOrIsRefused) {

@@ -306,6 +306,9 @@ TEST(Tree, HoldsNoMoreFilesThanItsLimit) {
   const std::vector<Member> links{{.name = "a"}, hard_link("b", "a"), hard_link("c", "a")};
   EXPECT_EQ(refusal_at(4, links), "");
   EXPECT_PRED2(contains, refusal_at(3, links), "entry \"c\": the image has more than 3 files");
+  // Neither is a file that replaces another, but that takes its place in the tree only.
+  EXPECT_EQ(refusal_at(4, {{.name = "a"}, {.name = "a"}, {.name = "a"}}), "");
+  EXPECT_PRED2(contains, refusal_at(3, {{.name = "a"}, {.name = "a"}, {.name = "a"}}), "more than 3 files");
 }
 
 TEST(Tree, ChargesAllThatItHolds) {
