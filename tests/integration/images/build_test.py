@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """--docker-dir: what of a folder reaches the builder, and who builds."""
+import json
 import os
 import pathlib
 import shutil
@@ -48,9 +49,9 @@ class BuildTest(parts.ImagesTest):
 
 
 class Receiver(parts.Server):
-    """Takes a build's folder as an engine does, keeps it in `context` and refuses the build."""
+    """Takes a build's folder as an engine does, keeps it in `context` and refuses the build, or gives `reply`."""
 
-    def __init__(self, workshop):
+    def __init__(self, workshop, reply=(500, b'{"message":"received"}')):
         self.context = None
         outer = self
 
@@ -68,7 +69,7 @@ class Receiver(parts.Server):
                     self.rfile.readline()
                 self.rfile.readline()
                 outer.context = body
-                self.answer(500, b'{"message":"received"}', {"Content-Type": "application/json"})
+                self.answer(*reply, {"Content-Type": "application/json"})
 
         super().__init__(workshop, Handler)
 
@@ -97,6 +98,27 @@ class WhatIsSent(BuildTest):
                 with self.assertRaisesRegex(AssertionError, "received"):
                     self.workshop.run("docker", "build", root, environment={"DOCKER_HOST": f"tcp://{receiver.host}", "DOCKER_BUILDKIT": "0"})
                 self.assertEqual(tree([ours]), tree([receiver.context]))
+
+
+class WhatIsTold(BuildTest):
+    """An engine says that a build has failed at the end of an answer whose status is that of a success."""
+
+    def told(self, *steps):
+        receiver = Receiver(self.workshop, (200, b"".join(json.dumps(step).encode() + b"\r\n" for step in steps)))
+        result = self.build("ours:1", "--docker-dir", self.folder("context", {}), environment={"DOCKER_HOST": f"tcp://{receiver.host}"})
+        self.assertTrue(receiver.context)
+        return result, receiver
+
+    def test_of_a_build_that_fails_the_last_20_lines_and_the_reason(self):
+        lines = [{"stream": f"line {number}\n"} for number in range(1, 31)]
+        result, receiver = self.told(*lines, {"errorDetail": {"message": "it broke"}, "error": "it broke"})
+        printed = "\n".join(f"  line {number}" for number in range(11, 31))
+        self.assert_refused(result, "E49", f"the engine at tcp://{receiver.host} printed\n{printed}\nand reports: it broke")
+        self.assertNotIn("line 10\n", result.err)
+
+    def test_of_a_build_that_prints_nothing_the_reason(self):
+        result, receiver = self.told({"error": "it broke\n"})
+        self.assert_refused(result, "E49", f"the engine at tcp://{receiver.host} reports: it broke")
 
 
 class ByTheEngine(BuildTest):

@@ -193,6 +193,26 @@ class Docker(EngineTest):
         self.assert_refused(refused, "E50", "what engine?")
 
 
+class Pulling(EngineTest):
+    """An engine says that a pull has failed at the end of an answer whose status is that of a success."""
+
+    def test_that_fails_on_the_way(self):
+        asked = []
+
+        class Handler(parts.QuietHandler):
+            def do_GET(self):
+                asked.append(self.path)
+                self.answer(200 if self.path == "/_ping" else 404, b"{}")
+
+            def do_POST(self):
+                asked.append(self.path)
+                self.answer(200, b'{"status":"Pulling from golden/tiny"}\r\n{"errorDetail":{"message":"too many"},"error":"too many requests"}\r\n')
+        server = parts.Server(self.workshop, Handler)
+        result = self.build(NAME, environment={"DOCKER_HOST": f"tcp://{server.host}"})
+        self.assert_refused(result, "E50", f"the engine at tcp://{server.host} reports: too many requests")
+        self.assertTrue(asked[-1].startswith("/images/create?"), asked)
+
+
 class Podman(EngineTest):
     def test_socket_of_the_user_is_found(self):
         if os.path.exists("/var/run/docker.sock"):
@@ -202,6 +222,21 @@ class Podman(EngineTest):
         os.makedirs(self.workshop.path("home/podman"), exist_ok=True)
         os.symlink(podman.socket, self.workshop.path("home/podman/podman.sock"))
         self.assert_golden(self.build(f"docker-daemon:{NAME}"), "tiny")
+
+    def test_sockets_of_the_machine_are_found(self):
+        """In a mount namespace whose /run is empty but for one socket."""
+        parts.need_root()
+        parts.need_programs("unshare", "podman")
+        if subprocess.run(["unshare", "--mount", "true"], check=False).returncode:
+            self.skipTest("no mount namespace can be made here")
+        podman = self.workshop.podman()
+        podman.load(parts.golden_archive("tiny"))
+        for path in ("/run/podman/podman.sock", "/run/docker.sock"):
+            script = f'mount -t tmpfs none /run && mkdir -p {os.path.dirname(path)} && ln -s {podman.socket} {path} && exec "$@"'
+            command = ["unshare", "--mount", "sh", "-c", script, "sh", *self.build.command(f"docker-daemon:{NAME}")]
+            result = parts.enclave.Result(subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,
+                                                         env={**self.build.environment, "XDG_RUNTIME_DIR": "/nonexistent"}))
+            self.assert_golden(result, "tiny")
 
 
 class Progress(EngineTest):
