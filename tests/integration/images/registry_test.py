@@ -362,10 +362,22 @@ class BadNetwork(RegistryTest):
         def trouble(handler, number):
             if number > 2 or handler.path == "/v2/":
                 return None
-            handler.answer(503 if number == 1 else 429)
+            statuses = (408, 429) if "/manifests/" in handler.path else (503, 408)
+            handler.answer(statuses[number - 1])
             return True
-        result, _ = self.through(trouble)
+        result, requests = self.through(trouble)
         self.assertEqual(result.out, self.good.out, result)
+        self.assertEqual(len(requests), 3)
+
+    def test_registry_that_refuses_is_not_asked_again(self):
+        def trouble(handler, _):
+            if not self.is_layer(handler):
+                return None
+            handler.answer(403, b'{"errors":[{"code":"DENIED","message":"not you"}]}')
+            return True
+        result, requests = self.through(trouble)
+        self.assert_refused(result, "E50", f"blob {self.layer['digest']}", "not you")
+        self.assertEqual(len(requests), 1)
 
     def test_registry_that_stays_broken_is_given_up(self):
         result, requests = self.through(lambda handler, number: 0 if self.is_layer(handler) else None)
