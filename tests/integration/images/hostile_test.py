@@ -41,17 +41,17 @@ def pax(records):
 
 
 class Hostile(parts.ImagesTest):
-    def archive(self, layer, *, packed=None, config=None):
-        """A docker archive with one layer, given as an iterable of bytes; gzip unless `packed` says what is stored."""
+    def archive(self, layer, *, packed=None, config=None, times=1):
+        """A docker archive with one layer, several `times`, given as an iterable of bytes; gzip unless `packed` says what is stored."""
         path, digest, stored = self.workshop.path("hostile.tar"), hashlib.sha256(), io.BytesIO()
         with gzip.GzipFile(fileobj=stored, mode="wb", compresslevel=1, mtime=0) as compressed:
             for piece in layer:
                 digest.update(piece)
                 compressed.write(piece)
         config = config or json.dumps({"architecture": "amd64", "os": "linux", "config": {"Cmd": ["/x"]},
-                                       "rootfs": {"type": "layers", "diff_ids": [f"sha256:{digest.hexdigest()}"]}}).encode()
+                                       "rootfs": {"type": "layers", "diff_ids": [f"sha256:{digest.hexdigest()}"] * times}}).encode()
         files = {"config.json": config, "layer": packed or stored.getvalue(),
-                 "manifest.json": json.dumps([{"Config": "config.json", "Layers": ["layer"]}]).encode()}
+                 "manifest.json": json.dumps([{"Config": "config.json", "Layers": ["layer"] * times}]).encode()}
         with tarfile.open(path, "w") as archive:
             for name, content in files.items():
                 entry = tarfile.TarInfo(name)
@@ -76,6 +76,12 @@ class Hostile(parts.ImagesTest):
     def test_extended_headers_do_not_add_up(self):
         records = [pax([(b"comment.%d" % i, b"x" * 1_000_000)]) for i in range(600)]
         self.assert_built(self.limited(self.archive([*records, member(b"f", b"content"), bytes(1024)]), 400))
+
+    def test_layers(self):
+        """Each takes 74 bytes of the MiB that the metadata may have."""
+        empty = bytes(1024)
+        self.assert_refused(self.limited(self.archive([empty], packed=empty, times=14_160), 400), "E48", "use a container image with fewer layers")
+        self.assert_built(self.limited(self.archive([empty], packed=empty, times=14_150), 400))
 
     def test_long_names_do_not_add_up(self):
         names = [member(b"L", b"n" * 1_000_000, kind=b"L") for _ in range(300)]
