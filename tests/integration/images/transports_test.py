@@ -1,15 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
 """One image by every transport: the measurements are those of the reference, and with a build time the whole file is the same."""
+import bz2
 import gzip
 import hashlib
+import json
+import lzma
 import os
 import pathlib
+import re
 import shutil
 import socket
+import subprocess
 import unittest
 import urllib.request
 
 import parts
+
+
+def zstd(content):
+    return subprocess.run(["zstd", "-q", "-c"], input=content, stdout=subprocess.PIPE, check=True).stdout
 
 
 class EveryTransport(parts.ImagesTest):
@@ -38,10 +47,74 @@ class Files(EveryTransport):
             self.check(name, f"docker-archive:{parts.golden_archive(name)}:golden/{name}:1")
 
     def test_compressed_archive(self):
-        for name in parts.IMAGES:
-            path = self.fresh("archive.tar.gz")
-            pathlib.Path(path).write_bytes(gzip.compress(parts.golden_archive(name).read_bytes(), 1))
-            self.check(name, f"docker-archive:{path}")
+        parts.need_programs("zstd")
+        for compress in (gzip.compress, zstd, lzma.compress, bz2.compress):
+            for name in parts.IMAGES:
+                path = self.fresh("archive.tar.packed")
+                pathlib.Path(path).write_bytes(compress(parts.golden_archive(name).read_bytes()))
+                self.check(name, f"docker-archive:{path}")
+
+    def with_layers(self, name, compress):
+        """The golden archive of an image with each of its layers compressed."""
+        path = self.fresh("archive.tar")
+        with parts.tarfile.open(parts.golden_archive(name)) as plain, parts.tarfile.open(path, "w") as packed:
+            layers = set(json.load(plain.extractfile("manifest.json"))[0]["Layers"])
+            for member in plain:
+                content = plain.extractfile(member).read() if member.isreg() else b""
+                if member.name in layers and member.isreg():
+                    content = compress(content)
+                    member.size = len(content)
+                packed.addfile(member, parts.io.BytesIO(content))
+        return path
+
+    def layout_with_layers(self, name, compress):
+        """An OCI layout of the image with each of its layers compressed."""
+        path = self.fresh("layout")
+        self.copy(f"docker-archive:{parts.golden_archive(name)}", f"oci:{path}:a", "--dest-compress", "--dest-compress-format", "gzip")
+        blobs = pathlib.Path(path, "blobs/sha256")
+
+        def read(descriptor):
+            return (blobs / descriptor["digest"].split(":")[1]).read_bytes()
+
+        def replace(descriptor, content):
+            descriptor.update(digest=f"sha256:{parts.sha256(content)}", size=len(content))
+            (blobs / parts.sha256(content)).write_bytes(content)
+        index = json.loads(pathlib.Path(path, "index.json").read_text())
+        manifest = json.loads(read(index["manifests"][0]))
+        for layer in manifest["layers"]:
+            replace(layer, compress(gzip.decompress(read(layer))))
+        replace(index["manifests"][0], json.dumps(manifest).encode())
+        pathlib.Path(path, "index.json").write_text(json.dumps(index))
+        return path
+
+    def test_layers_that_few_tools_write(self):
+        for compress in (lzma.compress, bz2.compress):
+            for name in parts.IMAGES:
+                self.check(name, f"docker-archive:{self.with_layers(name, compress)}")
+                self.check(name, f"oci:{self.layout_with_layers(name, compress)}:a")
+
+    def test_no_file_of_an_image_is_unpacked(self):
+        """All that is made on the way is the output, which has no name before it is complete, and the log."""
+        parts.need_programs("strace", "zstd")
+        log, made = self.workshop.path("calls"), re.compile(r"O_CREAT|O_TMPFILE|^\d+ +(mk|link|symlink|rename|creat)")
+        for uri in (f"docker-archive:{parts.golden_archive('kinds')}", f"docker-archive:{self.with_layers('kinds', gzip.compress)}",
+                    f"oci:{self.layout_with_layers('kinds', zstd)}"):
+            command = ["strace", "-f", "-o", log, "-e", "trace=%file", *self.build.command(uri)]
+            # Leaks cannot be looked for under strace.
+            self.workshop.run(*command, environment={**self.build.environment, "ASAN_OPTIONS": "detect_leaks=0"})
+            calls = [line for line in pathlib.Path(log).read_text().splitlines() if made.search(line) and " = -1 " not in line]
+            places = {path for line in calls for path in re.findall(r'"([^"]*)"', line) if path.startswith("/")}
+            folders = {place for place in places if not place.startswith(("/proc/self/fd/", self.workshop.path("out"), self.workshop.path("logs")))}
+            self.assertTrue(any(place.startswith(self.workshop.path("out")) for place in places), calls)
+            self.assertEqual(folders, set(), calls)
+
+    def test_the_folder_for_artifacts_is_not_used(self):
+        folder = self.fresh("artifacts")
+        for path in ("/no/such/folder", folder):
+            self.check("layers", f"docker-archive:{parts.golden_archive('layers')}", {"NITRO_CLI_ARTIFACTS": path, "HOME": ""})
+            if not os.path.exists(folder):
+                os.mkdir(folder)
+        self.assertEqual(os.listdir(folder), [])
 
     def test_archive_of_skopeo(self):
         for name in parts.IMAGES:
