@@ -130,14 +130,14 @@ Result<Metadata> metadata_of(const Options& options) {
   return metadata;
 }
 
-Result<Measurements> build(const Options& options, std::ostream& err) {
+Result<Measurements> build(const Options& options, const kms::Environment& environment, std::ostream& err) {
   WriterOptions writer_options;
   if (options.architecture == "aarch64") writer_options.architecture = Architecture::kAarch64;
   if (options.algorithm == "sha256") writer_options.algorithm = HashAlgorithm::kSha256;
   if (options.algorithm == "sha512") writer_options.algorithm = HashAlgorithm::kSha512;
   std::unique_ptr<Signer> signer;
   if (options.private_key) {
-    NITRO_TRY(signer, kms::open_signer(*options.private_key, options.signing_certificate));
+    NITRO_TRY(signer, kms::open_signer(*options.private_key, options.signing_certificate, environment));
     err << kms::warning_about(*signer, options.signing_certificate);
     writer_options.signer = signer.get();
   }
@@ -165,7 +165,8 @@ Result<Measurements> build(const Options& options, std::ostream& err) {
 
 }  // namespace
 
-int run_eif_build(int argc, const char* const* argv, std::ostream& out, std::ostream& err) {
+int run_eif_build(int argc, const char* const* argv, std::ostream& out, std::ostream& err,
+                  const kms::Environment& environment) {
   CLI::App application("Makes an enclave image of a kernel, a command line and ramdisks", kToolName);
   Options options;
   declare(application, options);
@@ -174,7 +175,7 @@ int run_eif_build(int argc, const char* const* argv, std::ostream& out, std::ost
   } catch (const CLI::ParseError& error) {
     return application.exit(error, out, err) == 0 ? 0 : kUsageStatus;
   }
-  const auto measurements = build(options, err);
+  const auto measurements = build(options, environment, err);
   if (!measurements) {
     err << report(measurements.error(), "Build EIF", "");
     return exit_status(measurements.error().code());

@@ -20,7 +20,7 @@ import tempfile
 import threading
 import unittest
 
-from signing import GOLDEN, REFUSALS, SigningTest  # first: it makes enclave.py known
+from signing import REFUSALS, SigningTest  # first: it makes enclave.py known
 from enclave import skip
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -191,15 +191,28 @@ class SigningWithKms(SigningTest):
         if not spec.startswith(("ECC", "RSA")):
             return arn, None
         public = serialization.load_der_public_key(cls.kms.get_public_key(KeyId=arn)["PublicKey"])
-        name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, spec)])
+        return arn, cls.certify(arn.rsplit("/", 1)[1], public)
+
+    @classmethod
+    def certify(cls, name, public):
+        """The path of a certificate that is valid today, of an authority of the test's own: KMS never gives a private key to make a
+        self-signed one with."""
+        common_name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "test")])
         now = datetime.datetime.now(datetime.timezone.utc)
-        # Of an authority of the test's own: KMS never gives a private key to make a self-signed one with.
-        certificate = (x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(public)
+        certificate = (x509.CertificateBuilder().subject_name(common_name).issuer_name(common_name).public_key(public)
                        .serial_number(x509.random_serial_number()).not_valid_before(now - datetime.timedelta(days=1))
                        .not_valid_after(now + datetime.timedelta(days=1)).sign(ec.generate_private_key(ec.SECP256R1()), hashes.SHA256()))
-        path = f"{cls.certificates}/{arn.rsplit('/', 1)[1]}.pem"
+        path = f"{cls.certificates}/{name}.pem"
         pathlib.Path(path).write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-        return arn, path
+        return path
+
+    @classmethod
+    def make_key_file(cls):
+        """The paths of a private key and of a certificate for it."""
+        key, path = ec.generate_private_key(ec.SECP384R1()), f"{cls.certificates}/file.key"
+        pathlib.Path(path).write_bytes(key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8,
+                                                         serialization.NoEncryption()))
+        return path, cls.certify("file", key.public_key())
 
     def setUp(self):
         super().setUp()
@@ -235,7 +248,7 @@ class SigningWithKms(SigningTest):
 
     def test_a_signature_of_a_key_file_is_replaced_and_the_other_way_round(self):
         arn, certificate = self.keys["ECC_NIST_P521"]
-        file = GOLDEN / "keys/ec384.key.pem", GOLDEN / "keys/ec384.cert.pem"
+        file = self.make_key_file()
         self.assert_signs("sign-eif", *file)
         for key, of_key in ((arn, certificate), file):
             result = self.run_program("sign-eif", key, of_key, self.variables(self.user))
