@@ -7,6 +7,7 @@
 #include <CLI/CLI.hpp>
 #include <cstdio>
 #include <cstdlib>
+#include <iostream>
 #include <memory>
 
 #include "eif/image/build.h"
@@ -252,7 +253,8 @@ Result<void> build_enclave(const BuildEnclaveOptions& options) {
   progress.show("");
 
   std::fputs("The enclave image is complete.\n", stderr);
-  return write_all(STDOUT_FILENO, as_bytes(eif::json_text(build_info_json(*written)) + "\n"));
+  print_json(std::cout, build_info_json(*written));
+  return {};
 }
 
 void add_build_enclave(CLI::App& application, Chosen& chosen) {

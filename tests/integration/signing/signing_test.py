@@ -82,6 +82,17 @@ class SigningWithFiles(SigningTest):
         self.assert_refuses(p384, p384, "must be an elliptic curve key in PEM form")
         self.assert_refuses(file, file, "must be an X.509 certificate in PEM form")
 
+    def test_output_that_cannot_be_written_is_an_error_and_the_image_is_whole(self):
+        for program in REFUSALS:
+            with self.subTest(program=program), open("/dev/full", "wb") as full:
+                shutil.copyfile(IMAGE, self.output)
+                process = subprocess.run(self.command(program, self.key("secp384r1"), self.certificate("secp384r1")), check=False,
+                                         stdin=subprocess.DEVNULL, stdout=full, stderr=subprocess.PIPE, text=True, env=self.environment)
+                self.assertEqual(process.returncode, 19, process.stderr)
+                self.assertIn("[ E19 ]", process.stderr)
+                self.assertIn("the output could not be written", process.stderr)
+                self.assertTrue(self.describe()["SignatureCheck"])
+
     def test_a_key_beside_the_certificate_stays_out_of_the_image(self):
         key, certificate = (pathlib.Path(name).read_bytes() for name in (self.key("secp384r1"), self.certificate("secp384r1")))
         other = pathlib.Path(self.certificate("prime256v1")).read_bytes()
