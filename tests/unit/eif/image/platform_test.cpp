@@ -210,6 +210,14 @@ TEST(Index, MayListIndexes) {
   EXPECT_EQ(layout.taken(Json::array({layout.index({arm, amd})})), "v1");
 }
 
+TEST(Index, IsLookedIntoFourLevelsDeep) {
+  Layout layout;
+  auto deep = layout.image("deep", "linux/arm64");
+  for (int i = 0; i < 4; ++i) deep = layout.index(Json::array({deep}));
+  EXPECT_EQ(layout.taken({deep, layout.image("amd")}), "amd");
+  EXPECT_PRED2(contains, layout.taken({layout.index(Json::array({deep})), layout.image("amd")}), "without end");
+}
+
 TEST(Index, HasAnEnd) {
   Layout layout;
   auto deep = layout.image("deep");

@@ -6,6 +6,7 @@
 #include <gtest/gtest.h>
 
 #include "eif/image/ramdisk.h"
+#include "heap.h"
 #include "temp_folder.h"
 #include "tests/unit/eif/image/layer_maker.h"
 
@@ -326,6 +327,26 @@ TEST(Tree, ChargesAllThatItHolds) {
   EXPECT_PRED2(contains, fill([](TarEntry& entry, int i) { entry.name = std::to_string(i); }),
                "the image would take more than the 2 MiB of memory that an image may take");
   EXPECT_GT(budget.used_bytes(), 1U << 20);
+}
+
+TEST(Tree, TakesSome150BytesAFile) {
+  constexpr std::size_t kFolders = 1000;
+  constexpr std::size_t kFilesInOne = 200;
+  Budget budget;
+  const auto before = testing::heap_bytes();
+  Tree tree(budget);
+  tree.begin_layer();
+  TarEntry entry;
+  for (std::size_t i = 0; i < kFolders; ++i) {
+    for (std::size_t j = 0; j < kFilesInOne; ++j) {
+      entry.name = "folder" + std::to_string(i) + "/file" + std::to_string(j);
+      ASSERT_OK(tree.apply(entry));
+    }
+  }
+  const auto taken = testing::heap_bytes() - before;
+  // The lists have room for up to as much again as is in them.
+  EXPECT_LT(taken, 200 * tree.file_count());
+  EXPECT_LE(taken, budget.used_bytes()) << "something is held that is not charged";
 }
 
 TEST(Tree, KeepsLittleOfWhatAufsKeeps) {
