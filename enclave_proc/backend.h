@@ -9,10 +9,10 @@
 
 namespace nitro::proc {
 
-/// The machine for `request`, not started. `image`: the file of `request.eif_path`, or why it could not be opened,
-/// which each engine tells at its own point. `folder`: where a local machine makes its own. Checks what can be told
-/// without taking anything: that the image holds together, and the amount of memory. Errors: that of `image`,
-/// kSignatureChecker, kInsufficientMemoryRequested, and those of the engine.
+/// Creates the machine for `request`, not yet started. `image`: the file of `request.eif_path`, or the error from
+/// opening it, which each engine reports at its own point. `folder`: where a local machine creates its own folder.
+/// Checks whatever can be checked without taking resources: that the image is well-formed and the amount of memory.
+/// Errors: that of `image`, kSignatureChecker, kInsufficientMemoryRequested, and those of the engine.
 Result<std::unique_ptr<Machine>> make_machine(const RunRequest& request, Result<Fd> image, const SocketsFolder& folder);
 
 }  // namespace nitro::proc

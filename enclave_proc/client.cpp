@@ -22,21 +22,21 @@
 namespace nitro::proc {
 namespace {
 
-/// Whether a process that fails to be reached in this way is gone.
+/// Whether this error means that the process is gone.
 bool is_gone(const Error& error) {
   return error.system_errno() == ECONNREFUSED || error.system_errno() == ENOENT;
 }
 
-/// Whether a socket that cannot be connected to is none of this user's business.
+/// Whether this error means that the socket belongs to other users and is none of our concern.
 bool is_of_others(const Error& error) {
   return error.system_errno() == EACCES || error.system_errno() == EPERM || error.system_errno() == EPROTOTYPE;
 }
 
-/// What a killed process leaves beside its socket: the folder of a local enclave, a socket without its name yet, a lock
-/// file.
+/// Removes what a killed process leaves beside its socket: the folder of a local enclave, a socket that was not yet
+/// renamed.
 void remove_leftovers(const SocketsFolder& folder, const std::string& name) {
   if (name.ends_with(".vsock") || name.ends_with(fmt::format(".vsock{}", kUnlockedSuffix))) {
-    // A folder that cannot be removed is in nobody's way.
+    // A folder that cannot be removed does no harm.
     [[maybe_unused]] const auto ignored = remove_stale_local_folder(folder.path_of(name));
   } else if (is_unpublished_name(name)) {
     remove_if_stale(folder, name);
@@ -81,7 +81,7 @@ class Exchange {
       const ssize_t count = ::recv(connection_.socket.get(), buffer.data(), buffer.size(), 0);
       if (count < 0 && errno == EINTR) continue;
       if (count < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) return;
-      // A process that closes with our bytes unread resets the connection; what it said before counts.
+      // A process that closes with our bytes unread resets the connection; what it sent before still counts.
       if (count <= 0) return finish((count == 0 || errno == ECONNRESET) && reader_.at_end());
       answer_.readable = reader_.take(std::span(buffer).first(static_cast<std::size_t>(count)));
       if (!answer_.readable) return finish(false);
@@ -94,8 +94,7 @@ class Exchange {
           ::send(connection_.socket.get(), request_.data() + sent_, request_.size() - sent_, MSG_NOSIGNAL);
       if (count < 0 && errno == EINTR) continue;
       if (count < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) return true;
-      // A process may answer and close without having read everything, so a failure to send is not the end: reading
-      // tells.
+      // A process may answer and close without having read everything, so a failed send is not final: the read decides.
       sent_ = count < 0 ? request_.size() : sent_ + static_cast<std::size_t>(count);
     }
     return static_cast<bool>(loop_.update(watch_, EPOLLIN));
@@ -130,7 +129,7 @@ Result<std::vector<Connection>> connect_to_all(const std::vector<SocketsFolder>&
       if (!socket && is_gone(socket.error())) {
         remove_if_stale(folder, name);
       } else if (socket || !is_of_others(socket.error())) {
-        // A queue that is full belongs to a process that is stuck: it is asked in vain, and counted.
+        // A full queue belongs to a process that is stuck: it cannot be asked, but it is counted.
         connections.push_back({.socket = socket ? std::move(*socket) : Fd(), .path = folder.path_of(name)});
       }
     }
@@ -172,7 +171,7 @@ Result<std::vector<Answer>> ask_all(std::vector<Connection> connections, const s
 
 void leave_out_ended(std::vector<Answer>& answers, const std::vector<SocketsFolder>& folders) {
   std::erase_if(answers, [&folders](const Answer& answer) {
-    // A process of the reference that is about to end may still say that it will do what it is asked.
+    // A process of the reference that is about to exit may still promise to do what it was asked.
     if (answer.status.value_or(0) != 0 || !answer.standard_output.empty()) return false;
     return std::any_of(folders.begin(), folders.end(), [&answer](const SocketsFolder& folder) {
       if (!answer.path.starts_with(folder.path_of(""))) return false;
@@ -205,7 +204,7 @@ Result<Texts> ask_for_texts(const std::vector<SocketsFolder>& folders, const std
   NITRO_TRY(const auto answers, ask_all(std::move(connections), request, true, kAnswerTimeout));
   Texts said;
   for (const Answer& answer : answers) {
-    // Nothing is an answer, too: it is another enclave that has the name.
+    // An empty answer is valid: the enclave has a different name.
     if (answer.readable && answer.standard_output.empty()) continue;
     const auto json = parse_json(answer.standard_output, ErrorCode::kSerde);
     if (answer.readable && json && json->is_string()) {
@@ -228,7 +227,8 @@ Result<std::string> id_of(const std::string& name, const std::vector<SocketsFold
   if (ids.texts.size() == 1) return ids.texts.front();
   std::string message =
       fmt::format("{} the name {}", ids.texts.empty() ? "no enclave has" : "more than one enclave has", quote(name));
-  for (const std::string& path : ids.unreadable) message += fmt::format("; what {} says cannot be read", quote(path));
+  for (const std::string& path : ids.unreadable)
+    message += fmt::format("; the reply from {} cannot be read", quote(path));
   return fail(ErrorCode::kEnclaveNaming, std::move(message));
 }
 

@@ -22,7 +22,7 @@ bool is_owner(int socket) {
 
 }  // namespace
 
-/// A session with its socket.
+/// A session and its socket.
 class ControlServer::Client {
  public:
   Client(ControlServer& server, Fd socket)
@@ -37,7 +37,7 @@ class ControlServer::Client {
   }
 
  private:
-  // Each of these may end the session and with it this object: nothing follows a call of server_.drop().
+  // Each of these may end the session and destroy this object, so nothing may follow a call of server_.drop().
   void advance() {
     if (answered_) return flush();
     std::array<std::byte, 4096> buffer;

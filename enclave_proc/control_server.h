@@ -13,23 +13,23 @@
 
 namespace nitro::proc {
 
-/// Serves the socket of an enclave process. The owner of the process and root may do everything; others may only ask
-/// (as SO_PEERCRED tells who they are). Any number of clients may misbehave: each has bounded memory, a limited time
-/// for its whole session, and there is a bound to how many are served at once; the oldest has to go for a new one.
+/// Serves the socket of an enclave process. The owner of the process and root may use every command; others may only
+/// query (SO_PEERCRED identifies them). Misbehaving clients do no harm: each has bounded memory and a time limit for
+/// its whole session, and the number of clients is bounded; a new client displaces the oldest.
 class ControlServer {
  public:
   static constexpr std::size_t kMaxClients = 256;
   static constexpr std::chrono::seconds kSessionLimit{10};
 
-  /// Of the socket: everybody may connect; each command decides who may use it.
+  /// Mode of the socket: everybody may connect; each command checks who may use it.
   static constexpr unsigned kSocketMode = 0766;
 
-  /// Serves those who connect to `socket`. The loop must outlive the server. Errors: kEpoll.
+  /// Serves clients that connect to `socket`. The loop must outlive the server. Errors: kEpoll.
   static Result<std::unique_ptr<ControlServer>> start(EventLoop& loop, PublishedSocket socket, ControlHandlers handlers,
                                                       std::chrono::milliseconds session_limit = kSessionLimit);
   ~ControlServer();
 
-  /// Accepts no more clients and removes the socket's name; clients that are being served stay.
+  /// Accepts no more clients and removes the socket's name; sessions in progress continue.
   void stop_listening();
 
  private:

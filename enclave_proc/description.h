@@ -9,8 +9,8 @@
 #include "enclave_proc/machine/machine.h"
 #include "nitro/eif/reader.h"
 
-/// The JSON that run-enclave, describe-enclaves and terminate-enclave print. Names and order of the keys are a public
-/// interface.
+/// The JSON that run-enclave, describe-enclaves and terminate-enclave print. The names and the order of the keys are a
+/// public interface.
 namespace nitro::proc {
 
 enum class EnclaveState : std::uint8_t { kEmpty, kRunning, kTerminating };

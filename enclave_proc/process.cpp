@@ -44,10 +44,10 @@ namespace nitro::proc {
 namespace {
 
 constexpr const char* kAction = "Run Enclave";
-/// How long a client that ended the enclave may take to read what it is told, before the process ends all the same.
+/// How long a client that ended the enclave may take to read its replies before the process exits anyway.
 constexpr std::chrono::seconds kFarewellLimit(2);
 
-/// Measures the image on a thread of its own while the enclave boots. The result is announced through an eventfd.
+/// Measures the image on its own thread while the enclave boots. An eventfd announces the result.
 class ImageDescriber {
  public:
   /// `image` is borrowed for the call; `name` stands for it in messages.
@@ -60,9 +60,9 @@ class ImageDescriber {
     return std::unique_ptr<ImageDescriber>(new ImageDescriber(std::move(reader), std::move(done)));
   }
 
-  /// Readable once the result is there.
+  /// Becomes readable once the result is available.
   [[nodiscard]] int fd() const { return done_.get(); }
-  /// To be called once, after fd() has become readable.
+  /// Must be called once, after fd() has become readable.
   Result<eif::Description> take() {
     thread_.join();
     return std::move(*result_);
@@ -71,7 +71,7 @@ class ImageDescriber {
  private:
   ImageDescriber(eif::Reader reader, Fd done)
       : done_(std::move(done)), thread_([this, image = std::move(reader)] {
-          // Those of the other thread are needed to start the machine; reading a foreign image needs none.
+          // The main thread needs its capabilities to start the machine; reading an untrusted image needs none.
           [[maybe_unused]] const int ignored_error = drop_capabilities();
           result_.emplace(image.describe());
           const std::uint64_t one = 1;
@@ -79,20 +79,20 @@ class ImageDescriber {
         }) {}
 
   Fd done_;
-  std::optional<Result<eif::Description>> result_;  // written by the thread, read after it has been joined
+  std::optional<Result<eif::Description>> result_;  // written by the thread, read after the join
   std::jthread thread_;
 };
 
-/// What the command line hands to the process.
+/// Everything the command line passes to the process.
 struct ProcessStart {
   RunRequest request;
-  Result<Fd> image;  ///< or why it could not be opened, which the process tells
+  Result<Fd> image;  ///< or the error from opening it, which the process reports
   SocketsFolder folder;
   FolderLock name;
   Fd command_line;
 };
 
-/// The process behind one enclave, from its start to its end. One event loop, and a thread that measures the image.
+/// The process behind one enclave, from its start to its end: one event loop, and a thread that measures the image.
 class EnclaveProcess {
  public:
   EnclaveProcess(ProcessStart start, Log log, std::string logs_folder)
@@ -142,14 +142,14 @@ class EnclaveProcess {
     tell(StdErrMessage{fmt::format("Started enclave with enclave-cid: {}, memory: {} MiB, cpu-ids: [{}]\n",
                                    enclave_.resources.enclave_cid, enclave_.resources.memory.mib(),
                                    fmt::join(enclave_.resources.cpu_ids, ", "))});
-    // Not before: while the machine starts, events are delivered, and whether a damaged image is told before or after a
-    // refusal of the driver must not depend on who is faster.
+    // Watched only now: starting the machine delivers events, and whether a damaged image is reported before or after a
+    // refusal of the driver must not depend on timing.
     NITRO_TRY(describer_watch_, loop_->watch_fd(describer_->fd(), EPOLLIN, [this](std::uint32_t) { on_described(); }));
     const auto timeout = machine_->boot_timeout();
     boot_timer_ = loop_->watch_timer(timeout, [this, timeout] {
-      end_boot(fmt::format("the enclave did not tell within {} s that it has booted", timeout.count() / 1000));
+      end_boot(fmt::format("the enclave did not report within {} s that it has booted", timeout.count() / 1000));
     });
-    // Before any event of the running enclave is looked at.
+    // Before any event of the running enclave is handled.
     enter_sandbox({.folders = {folder_.path(), logs_folder_}, .engine = machine_->engine()},
                   [this](const std::string& missing) { SPDLOG_LOGGER_WARN(&*log_, "{}", missing); });
     return {};
@@ -187,7 +187,7 @@ class EnclaveProcess {
     become_running();
   }
 
-  /// Once the enclave has booted and its image is known to be whole.
+  /// Called when either has happened: the enclave has booted, or its image is known to be intact. Acts once both have.
   void become_running() {
     if (!booted_ || !image_) return;
     auto socket = PublishedSocket::publish(folder_, socket_name(enclave_.id).value(), ControlServer::kSocketMode);
@@ -197,8 +197,8 @@ class EnclaveProcess {
     server_ = std::move(*server);
     auto watched = watch_socket_file();
     if (!watched) return fail_start(std::move(watched).error());
-    // From now on the server tells that the name is taken. The reference's terminate-enclave
-    // --all fails for whatever it finds in the folder that is no socket, so the lock file does not stay.
+    // From now on the server reports the name as taken. The lock file must not stay: the reference's terminate-enclave
+    // --all fails on anything in the folder that is not a socket.
     name_.give_back();
     state_ = EnclaveState::kRunning;
     tell(StdOutMessage{eif::json_text(run_info(enclave_)) + "\n"});
@@ -206,8 +206,8 @@ class EnclaveProcess {
     if (abandoned_) loop_->stop();
   }
 
-  /// The command line sends one byte when it has told that the enclave runs; it then leaves the enclave to this
-  /// process. Whatever else it does before, it is gone, and nobody knows of the enclave.
+  /// The command line sends one byte after it has reported that the enclave runs, which leaves the enclave to this
+  /// process. Any other event means that it is gone, and then nobody knows of the enclave.
   void on_command_line() {
     std::byte left_running{};
     const ssize_t count = ::recv(command_line_.get(), &left_running, 1, MSG_DONTWAIT);
@@ -235,7 +235,7 @@ class EnclaveProcess {
   std::vector<Reply> terminate() {
     SPDLOG_LOGGER_INFO(&*log_, "ending the enclave as asked");
     state_ = EnclaveState::kTerminating;
-    // First of all, so that nobody finds a socket whose process is about to go.
+    // Done first, so that nobody finds a socket whose process is about to exit.
     server_->stop_listening();
     farewell_timer_ = loop_->watch_timer(kFarewellLimit, [this] { loop_->stop(); });
     std::vector<Reply> replies = {StatusReply{0}};
@@ -262,11 +262,11 @@ class EnclaveProcess {
         Error(ErrorCode::kEnclaveBoot, words.empty() ? reason : fmt::format("{}; its last words:\n{}", reason, words)));
   }
 
-  /// A process whose socket was removed can be reached by nobody: it must not keep memory and CPUs.
+  /// A process whose socket was removed is unreachable: it must not keep memory and CPUs.
   Result<void> watch_socket_file() {
     const std::string path = folder_.path_of(socket_name(enclave_.id).value());
     socket_file_inotify_ = Fd(::inotify_init1(IN_CLOEXEC | IN_NONBLOCK));
-    // A name that is removed changes the link count of the file, which is an attribute; the file itself lives while it
+    // Removing a name changes the link count of the file, which is an attribute; the file itself lives while the socket
     // is bound.
     if (!socket_file_inotify_ ||
         ::inotify_add_watch(socket_file_inotify_.get(), path.c_str(), IN_ATTRIB | IN_DELETE_SELF) < 0) {
@@ -290,7 +290,7 @@ class EnclaveProcess {
 
   void tell(const Reply& reply) {
     if (!command_line_ || abandoned_) return;
-    // The command line reads all the time; when it is gone the start is undone.
+    // The command line reads all the time; if it is gone, the start is undone.
     if (!write_all(command_line_.get(), as_bytes(encode(reply)))) abandoned_ = true;
   }
 
@@ -314,7 +314,7 @@ class EnclaveProcess {
   }
 
   RunRequest request_;
-  Result<Fd> image_file_;  // until the machine has it
+  Result<Fd> image_file_;  // until the machine takes it
   SocketsFolder folder_;
   FolderLock name_;
   Fd command_line_;
@@ -339,8 +339,8 @@ class EnclaveProcess {
   bool abandoned_ = false;
 };
 
-/// Closes everything from 3 on that is not in `kept`, so that the daemon holds no pipe of the shell that others wait
-/// on.
+/// Closes every descriptor from 3 on that is not in `kept`, so that the daemon does not hold a pipe of the shell on
+/// which others wait.
 void keep_only(std::vector<unsigned> kept) {
   std::sort(kept.begin(), kept.end());
   unsigned first = STDERR_FILENO + 1;
@@ -351,7 +351,7 @@ void keep_only(std::vector<unsigned> kept) {
   ::close_range(first, ~0U, 0);
 }
 
-/// In the daemon. Standard descriptors go to /dev/null; the working folder stays, as paths are relative to it.
+/// Runs in the daemon. Standard descriptors go to /dev/null; the working folder stays, as paths are relative to it.
 [[noreturn]] void become_enclave_process(ProcessStart start, const std::string& logs_folder) {
   std::vector<unsigned> kept;
   for (const int fd :
@@ -366,22 +366,22 @@ void keep_only(std::vector<unsigned> kept) {
   usable.set_id(fmt::format("enc-xxxxxxx:{}", ::getpid()));
   int status = exit_status(ErrorCode::kDaemonizeProcess);
   try {
-    // Never destroyed: run() has given everything back, and the thread that measures may be busy with a large image.
+    // Never destroyed: run() has released everything, and the measuring thread may be busy with a large image.
     auto* process = new EnclaveProcess(std::move(start), std::move(usable), logs_folder);
     status = process->run();
   } catch (const std::exception& exception) {
-    // The one place for exceptions of this process: a bug, or no memory. Destructors have run; the enclave is gone.
+    // The only catch in this process: a bug, or no memory. Destructors have run; the enclave is gone.
     auto last_log = Log::open(logs_folder);
     if (last_log) SPDLOG_LOGGER_CRITICAL(&**last_log, "the enclave process failed: {}", exception.what());
   }
-  // Not exit(): the static objects belong to the command line that this process was copied from.
+  // Not exit(): the static objects belong to the command line, of which this process is a copy.
   ::_exit(status);
 }
 
-/// In the process between the command line and the daemon: makes the daemon and tells its number.
+/// Runs in the process between the command line and the daemon: forks the daemon and passes its process ID on.
 [[noreturn]] void detach(ProcessStart start, int number, const std::string& logs_folder) {
-  // A session of its own: no terminal's keys and hang-ups. A second fork, so that the daemon does not lead it and can
-  // never get a controlling terminal again.
+  // A new session: no signals and hang-ups from a terminal. The second fork makes the daemon not the session's leader,
+  // so it can never acquire a controlling terminal.
   ::setsid();
   const pid_t daemon = ::fork();
   if (daemon == 0) become_enclave_process(std::move(start), logs_folder);
@@ -401,14 +401,14 @@ std::optional<ExitStatus> wait_for(pid_t process) {
 
 void StartedProcess::leave_running() {
   const std::byte left_running{1};
-  // The enclave may have ended by itself meanwhile. It has been started all the same.
+  // The enclave may have ended meanwhile. It was started all the same.
   [[maybe_unused]] const auto ignored = write_all(socket_.get(), std::span(&left_running, 1));
   socket_.reset();
 }
 
 std::optional<ExitStatus> StartedProcess::end() {
   socket_.reset();
-  // Once it has been waited for, the number may be that of another process.
+  // Once waited for, the process ID may belong to another process.
   if (process_ > 0) end_ = wait_for(std::exchange(process_, 0));
   return end_;
 }
@@ -422,9 +422,9 @@ Result<StartedProcess> start_enclave_process(const RunRequest& request, const So
                      .folder = folder,
                      .name = std::move(name),
                      .command_line = std::move(sockets.second)};
-  // Without it the process is init's child, and how it ends stays unknown; nothing else depends on it.
+  // If this fails the process becomes a child of init, and how it ends stays unknown; nothing else depends on it.
   ::prctl(PR_SET_CHILD_SUBREAPER, 1);
-  // fork is safe here: the command line has one thread (the header says so), so no lock can be held by another.
+  // fork is safe here: the command line has one thread (see the header), so no other thread can hold a lock.
   const pid_t middle = ::fork();
   if (middle < 0) return fail_errno(ErrorCode::kProcessSpawn, "starting the enclave process");
   if (middle == 0) detach(std::move(start), number.second.get(), logs_folder);

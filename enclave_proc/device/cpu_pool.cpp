@@ -15,9 +15,9 @@
 namespace nitro::proc {
 namespace {
 
-/// A list of the kernel is at most a page; the driver's own buffer has 512 bytes (ne_misc_dev.c, NE_CPUS_SIZE).
+/// A kernel list is at most one page; the driver's own buffer has 512 bytes (ne_misc_dev.c, NE_CPUS_SIZE).
 constexpr std::size_t kListLimitBytes = 4096;
-/// More CPUs than any kernel is built for (arch/x86/Kconfig, NR_CPUS); a bound for what a list can make us store.
+/// More CPUs than any kernel is built for (arch/x86/Kconfig, NR_CPUS); bounds what a list can make us store.
 constexpr std::uint32_t kMostCpus = 65536;
 
 Result<std::uint32_t> parse_id(std::string_view text) {
@@ -85,9 +85,9 @@ Result<void> CpuPool::check(const RunRequest& request) const {
   if (count <= ids_.size()) return {};
   if (ids_.empty())
     return fail(ErrorCode::kInsufficientCpus,
-                fmt::format("{} CPUs are asked for, the pool for enclaves is empty", count));
+                fmt::format("{} CPUs were requested, but the pool for enclaves is empty", count));
   return fail(ErrorCode::kInsufficientCpus,
-              fmt::format("{} CPUs are asked for, the pool for enclaves has {}", count, ids_.size()));
+              fmt::format("{} CPUs were requested, but the pool for enclaves has {}", count, ids_.size()));
 }
 
 Result<void> CpuPool::check_ids(std::vector<std::uint32_t> wanted) const {

@@ -10,18 +10,18 @@
 
 namespace nitro::proc {
 
-/// The CPUs that the administrator set aside for enclaves, those that running enclaves have included: the driver knows
-/// which are free and does not tell.
+/// The CPUs that the administrator set aside for enclaves, including those in use: the driver does not report which of
+/// them are free.
 class CpuPool {
  public:
   /// Errors: kFileOperation when the driver is not loaded, and those of parse().
   static Result<CpuPool> read(const KernelFiles& files);
-  /// The kernel's list format: "1-3,5", an empty list is an empty pool. Errors: kMalformedCpuId, kCpu.
+  /// Parses the kernel's list format, such as "1-3,5"; an empty list is an empty pool. Errors: kMalformedCpuId, kCpu.
   static Result<CpuPool> parse(std::string_view text);
 
-  /// What can be told before the driver is asked: that named CPUs are in the pool, each named once, or that the pool
-  /// has as many as are asked for. Errors: kInvalidCpuConfiguration, kNoSuchCpuInPool, kInsufficientCpus, and kIoctl
-  /// when none is asked for.
+  /// Checks what can be checked before calling the driver: each requested CPU is in the pool and named once, or the
+  /// pool has as many CPUs as requested. Errors: kInvalidCpuConfiguration, kNoSuchCpuInPool, kInsufficientCpus, and
+  /// kIoctl when no CPU is requested.
   [[nodiscard]] Result<void> check(const RunRequest& request) const;
 
   [[nodiscard]] const std::vector<std::uint32_t>& ids() const { return ids_; }

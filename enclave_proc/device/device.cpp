@@ -17,7 +17,7 @@
 namespace nitro::proc {
 namespace {
 
-/// What an errno of the driver means, and what its user can do about it.
+/// The meaning of an errno of the driver, and what the user can do about it.
 struct Refusal {
   int number;
   std::string_view reason;
@@ -26,29 +26,29 @@ struct Refusal {
 
 constexpr std::string_view kFault = "this is a fault of nitro-cli, please report it";
 
-// In the order of linux/nitro_enclaves.h; then what the driver hands on from the kernel and from the hypervisor.
+// In the order of linux/nitro_enclaves.h; then errors that the driver passes on from the kernel and the hypervisor.
 constexpr std::array kRefusals = {
-    Refusal{NE_ERR_VCPU_ALREADY_USED, "the enclave has this CPU already", "name each CPU once"},
+    Refusal{NE_ERR_VCPU_ALREADY_USED, "the enclave already has this CPU", "name each CPU once"},
     Refusal{NE_ERR_VCPU_NOT_IN_CPU_POOL, "the CPU is not free in the pool for enclaves",
             "choose another one, or end the enclave that has it"},
-    Refusal{NE_ERR_VCPU_INVALID_CPU_CORE, "the core of this CPU is not one of the pool's",
-            "set the pool again, as it does not fit this machine"},
+    Refusal{NE_ERR_VCPU_INVALID_CPU_CORE, "the core of this CPU is not in the pool",
+            "set up the pool again: it does not fit this machine"},
     Refusal{NE_ERR_INVALID_MEM_REGION_SIZE, "its size is not a multiple of 2 MiB", kFault},
     Refusal{NE_ERR_INVALID_MEM_REGION_ADDR, "its address is not usable", kFault},
     Refusal{NE_ERR_UNALIGNED_MEM_REGION_ADDR, "its address is not a multiple of 2 MiB", kFault},
-    Refusal{NE_ERR_MEM_REGION_ALREADY_USED, "the enclave has this memory already", kFault},
+    Refusal{NE_ERR_MEM_REGION_ALREADY_USED, "the enclave already has this memory", kFault},
     Refusal{NE_ERR_MEM_NOT_HUGE_PAGE, "it is not in huge pages",
             "check the huge pages in /proc/meminfo and set them up again"},
     Refusal{NE_ERR_MEM_DIFFERENT_NUMA_NODE, "it is on another NUMA node than the CPUs of the pool",
             "take huge pages and CPUs from one node, as nitro-enclaves-allocator does"},
-    Refusal{NE_ERR_MEM_MAX_REGIONS, "the enclave has as many regions as it may have",
+    Refusal{NE_ERR_MEM_MAX_REGIONS, "the enclave has the maximum number of memory regions",
             "use larger huge pages, for example of 1 GiB, or less memory"},
     Refusal{NE_ERR_NO_MEM_REGIONS_ADDED, "it has no memory", kFault},
     Refusal{NE_ERR_NO_VCPUS_ADDED, "it has no CPU", "ask for at least one CPU"},
     Refusal{NE_ERR_ENCLAVE_MEM_MIN_SIZE, "it has less memory than an enclave needs", "ask for at least 64 MiB"},
-    Refusal{NE_ERR_FULL_CORES_NOT_USED, "it has some threads of a CPU core and not the others",
+    Refusal{NE_ERR_FULL_CORES_NOT_USED, "it has only some of the threads of a CPU core",
             "ask for whole cores: usually an even number of CPUs, or both siblings of each core"},
-    Refusal{NE_ERR_NOT_IN_INIT_STATE, "it has been started already", kFault},
+    Refusal{NE_ERR_NOT_IN_INIT_STATE, "it has already been started", kFault},
     Refusal{NE_ERR_INVALID_VCPU, "this machine has no CPU with this number", "choose one of the pool"},
     Refusal{NE_ERR_NO_CPUS_AVAIL_IN_POOL, "no CPU is left in the pool for enclaves",
             "end another enclave, or enlarge the pool with cpu_count in /etc/nitro_enclaves/allocator.yaml"},
@@ -56,22 +56,22 @@ constexpr std::array kRefusals = {
             "check the huge pages in /proc/meminfo and set them up again"},
     Refusal{NE_ERR_INVALID_FLAG_VALUE, "the driver does not know the flags", "use a newer kernel"},
     Refusal{NE_ERR_INVALID_ENCLAVE_CID, "the CID is reserved, or does not fit into 32 bits",
-            "choose one from 4 on, or let the machine choose"},
+            "choose a CID from 4 on, or let the machine choose"},
     Refusal{EFAULT, "the kernel could not read or write the arguments", kFault},
-    Refusal{EINVAL, "the hypervisor does not take it",
+    Refusal{EINVAL, "the hypervisor rejected it",
             "check that no other enclave has the same CID, and the kernel log (dmesg)"},
     Refusal{EIO, "the device of the hypervisor failed",
-            "check the kernel log (dmesg); if it goes on, restart the instance"},
+            "check the kernel log (dmesg); if the problem persists, restart the instance"},
     Refusal{ENOMEM, "the kernel has no memory left for its own records", "free some memory"},
     Refusal{ENOSPC, "the hypervisor has no room for another enclave", "end another enclave"},
     Refusal{ENOTTY, "the file is not the device of the Nitro Enclaves driver", "check what /dev/nitro_enclaves is"},
     Refusal{ETIMEDOUT, "the hypervisor did not answer in time",
-            "check the kernel log (dmesg); if it goes on, restart the instance"},
-    Refusal{EMFILE, "this process has as many files open as it may have", "raise the limit (ulimit -n)"},
-    Refusal{ENFILE, "the machine has as many files open as it may have", "close some"},
+            "check the kernel log (dmesg); if the problem persists, restart the instance"},
+    Refusal{EMFILE, "this process has reached its limit of open files", "raise the limit (ulimit -n)"},
+    Refusal{ENFILE, "the machine has reached its limit of open files", "close some"},
 };
 
-/// `step`: what was asked for. Call it before anything can change errno.
+/// `step`: what was attempted. Must be called before anything can change errno.
 Failure refused(std::string_view step) {
   const int number = errno;
   const auto found = std::find_if(kRefusals.begin(), kRefusals.end(),
@@ -82,8 +82,8 @@ Failure refused(std::string_view step) {
                        number));
 }
 
-/// One call of the driver. The arguments are structures of its kernel header, which the static assertions of uapi.h
-/// hold to their layout; the request number carries the size. No wrapper exists in the C library, hence the raw call.
+/// One call of the driver. The arguments are structures of its kernel header, whose layout uapi.h asserts; the request
+/// number encodes the size. The C library has no wrapper, hence the raw call.
 template <class Argument>
 int call_driver(int fd, unsigned long request, Argument& argument) {
   return ::ioctl(fd, request, &argument);
@@ -112,7 +112,7 @@ AllocationLock::AllocationLock(int device)
     : device_(device), taken_(::flock(device, LOCK_EX | LOCK_NB) == 0 || (errno != EWOULDBLOCK && errno != EINTR)) {}
 
 AllocationLock::~AllocationLock() {
-  // Fails where it could not be locked; there is nothing to unlock then.
+  // Fails where locking is not permitted; then there is nothing to unlock.
   if (taken_) ::flock(device_, LOCK_UN);
 }
 
@@ -121,7 +121,8 @@ Result<EnclaveSlot> EnclaveSlot::create(const KernelFiles& files) {
   __u64 uid = 0;
   const int fd = call_driver(device.get(), NE_CREATE_VM, uid);
   if (fd < 0) return refused("creating an enclave");
-  // 0 to 2 are this process's own: a driver that answers so has created nothing (ioctl(2) may return 0 for success).
+  // 0 to 2 are this process's own descriptors: a driver that returns one has created nothing (ioctl(2) may return 0 for
+  // success).
   if (fd <= 2) {
     return fail(ErrorCode::kInvalidEnclaveFd,
                 fmt::format("creating an enclave: the driver answered {}, which cannot be "
@@ -141,7 +142,7 @@ Result<void> EnclaveSlot::add_memory(std::span<std::byte> region) {
   ne_user_memory_region argument{
       .flags = NE_DEFAULT_MEMORY_REGION,
       .memory_size = region.size(),
-      // The interface of the kernel has a number where C++ has a pointer.
+      // The kernel interface has a number where C++ has a pointer.
       .userspace_addr = reinterpret_cast<std::uintptr_t>(region.data()),
   };
   if (call_driver(fd_.get(), NE_SET_USER_MEMORY_REGION, argument) < 0) {

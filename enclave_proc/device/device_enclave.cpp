@@ -16,9 +16,9 @@
 namespace nitro::proc {
 namespace {
 
-/// Between two attempts to get the allocation lock. Another process has it for as long as it takes its pages or CPUs.
+/// Pause between two attempts to take the allocation lock. Another process holds it while it takes its pages or CPUs.
 constexpr std::chrono::milliseconds kAllocationPause(10);
-/// A stopped process keeps the lock, and must not keep all others from starting.
+/// A stopped process keeps the lock, but must not keep all others from starting.
 constexpr std::chrono::seconds kTurnLimit(10);
 
 class DeviceEnclave final : public Machine {
@@ -56,7 +56,7 @@ class DeviceEnclave final : public Machine {
     NITRO_CHECK(go_on(loop));
     NITRO_TRY(Fd listener, Heartbeat::listen());
     NITRO_TRY(resources.enclave_cid, slot_.start(request_.enclave_cid.value_or(0), request_.debug_mode));
-    // The driver reports the end as a hang-up, and goes on doing so: nothing is missed between its start and this.
+    // The driver keeps reporting the end as a hang-up, so an end between start() and this watch is not missed.
     NITRO_TRY(end_watch_, loop.watch_fd(slot_.fd(), 0, [this](std::uint32_t) {
       ended("the hypervisor reports that it has stopped");
     }));
@@ -66,16 +66,16 @@ class DeviceEnclave final : public Machine {
     return resources;
   }
 
-  /// Each call of the driver may take long, as it finds and clears memory, and nothing can interrupt it. Between two of
-  /// them what has come meanwhile is delivered: a signal, a command line that is gone.
+  /// A call of the driver may take long, as it finds and clears memory, and cannot be interrupted. This delivers
+  /// pending events between two calls: a signal, a command line that has gone away.
   static Result<void> go_on(EventLoop& loop, std::chrono::milliseconds pause = std::chrono::milliseconds(0)) {
     NITRO_CHECK(loop.run_once(pause));
     if (loop.stopped()) return fail(ErrorCode::kEnclaveBoot, "the start was interrupted");
     return {};
   }
 
-  /// A lock on a file is no event that could be waited for beside others, so it is asked for again and again. Without
-  /// it, in the end, the driver decides who gets what.
+  /// A file lock cannot be waited for together with other events, so this polls. When time runs out the enclave starts
+  /// without the lock, and the driver decides who gets what.
   Result<AllocationLock> take_allocation_lock(EventLoop& loop) {
     AllocationLock lock = slot_.allocation_lock();
     if (lock.taken()) return lock;
@@ -125,14 +125,14 @@ class DeviceEnclave final : public Machine {
     return given;
   }
 
-  /// The first end counts; the descriptor would report it again and again.
+  /// Only the first end counts; the descriptor would report it again and again.
   void ended(const std::string& reason) {
     end_watch_.cancel();
     heartbeat_.reset();
     events_.on_end(reason);
   }
 
-  /// The driver's references to the pages go with the slot, so the slot goes first.
+  /// The slot goes first: it holds the driver's references to the pages.
   void release() {
     heartbeat_.reset();
     end_watch_.cancel();

@@ -21,8 +21,8 @@ Result<Fd> Heartbeat::listen() {
   if (bind_to(listener, vsock_address(kParentCid, kHeartbeatPort)) != 0) {
     if (errno != EADDRINUSE) return fail_errno(ErrorCode::kEnclaveBoot, step);
     return Failure(Error(ErrorCode::kEnclaveBoot,
-                         fmt::format("{}: another process does so; if that is another enclave that is just starting, "
-                                     "try again when it has started",
+                         fmt::format("{}: another process already does; if it is an enclave that is starting, "
+                                     "try again once it has started",
                                      step),
                          EADDRINUSE));
   }
@@ -47,10 +47,10 @@ Result<std::unique_ptr<Heartbeat>> Heartbeat::wait(EventLoop& loop, Fd listener,
 }
 
 void Heartbeat::on_connection() {
-  // One a round: the listener stays readable while more wait.
+  // One per round: the listener stays readable while more connections wait.
   connection_ = Fd(::accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
   if (!connection_) {
-    // The peer may have gone again before it was accepted; the listener goes on (accept(2)).
+    // The peer may disconnect before the connection is accepted; the listener keeps working (accept(2)).
     if (errno == EAGAIN || errno == EINTR || errno == ECONNABORTED) return;
     return finish(fmt::format("its connection could not be accepted: {}", std::generic_category().message(errno)));
   }
@@ -74,7 +74,7 @@ void Heartbeat::on_data() {
     return finish(fmt::format("it sent 0x{:02x} where the heartbeat 0x{:02x} was expected",
                               std::to_integer<unsigned>(byte), std::to_integer<unsigned>(kHeartbeat)));
   }
-  // One byte fits into the buffer of a new connection: this neither blocks nor is it cut short.
+  // One byte fits into the buffer of a new connection, so this cannot block or be cut short.
   if (::send(connection_.get(), &byte, 1, MSG_NOSIGNAL) != 1)
     return finish(fmt::format("its heartbeat could not be answered: {}", std::generic_category().message(errno)));
   finish({});

@@ -10,30 +10,30 @@
 
 namespace nitro::proc {
 
-/// Waits for the sign of life of one enclave: its init connects to port 9000 of the parent, sends one byte (kHeartbeat)
-/// and waits until the same byte comes back. The enclave's first connection decides; those of others, who could fake a
-/// boot or spoil one, are closed.
+/// Waits for the heartbeat of one enclave: its init connects to port 9000 of the parent, sends one byte (kHeartbeat)
+/// and waits for the same byte in reply. The enclave's first connection decides. Connections from anyone else, who
+/// could fake or spoil a boot, are closed.
 ///
-/// Passive: everything happens on the thread of the loop. There is no time limit here; the caller has one.
+/// Passive: everything happens on the thread of the loop. Has no time limit; the caller sets one.
 class Heartbeat {
  public:
-  /// Exactly one of the two is called, once; the Heartbeat may be destroyed in it.
+  /// Exactly one of the two is called, once; the callback may destroy the Heartbeat.
   struct Events {
-    std::function<void()> on_beat;                              ///< has come, and was answered
-    std::function<void(const std::string& reason)> on_failure;  ///< something else has come
+    std::function<void()> on_beat;                              ///< the heartbeat came and was answered
+    std::function<void(const std::string& reason)> on_failure;  ///< something else came
   };
 
-  /// A listening socket at CID 3, port 9000 of AF_VSOCK; non-blocking. To be made before the enclave starts, which does
-  /// not try for long. Errors: kEnclaveBoot.
+  /// Creates a non-blocking socket that listens at CID 3, port 9000 of AF_VSOCK. Call it before the enclave starts,
+  /// which does not try for long. Errors: kEnclaveBoot.
   static Result<Fd> listen();
 
   /// Whether a connected socket comes from the enclave.
   using IsEnclave = std::function<bool(int connection)>;
-  /// For sockets of AF_VSOCK: the one that comes from this CID. Or from the host of this machine, which could send with
-  /// any CID: machines that only play the enclave send from there.
+  /// For AF_VSOCK: accepts connections from `cid`, and from this host, which could send with any CID anyway: machines
+  /// that emulate an enclave send from there.
   static IsEnclave from_cid(std::uint64_t cid);
 
-  /// Starts to wait at `listener`, a listening non-blocking stream socket. Errors: kEpoll.
+  /// Starts waiting at `listener`, a non-blocking listening stream socket. Errors: kEpoll.
   static Result<std::unique_ptr<Heartbeat>> wait(EventLoop& loop, Fd listener, IsEnclave is_enclave, Events events);
 
   Heartbeat(const Heartbeat&) = delete;
@@ -49,7 +49,7 @@ class Heartbeat {
   void finish(const std::string& failure);
 
   EventLoop& loop_;
-  // Watches come last: they are cancelled before their descriptors are closed.
+  // The watches come last: they are cancelled before their descriptors are closed.
   Fd listener_;
   Fd connection_;
   IsEnclave is_enclave_;

@@ -21,8 +21,8 @@ struct PageSize {
   int flag;
 };
 
-/// The huge page sizes that linux/mman.h names and that are multiples of the driver's 2 MiB, largest first. A size that
-/// the machine does not have makes mmap fail, as one of which no page is free.
+/// The huge page sizes that linux/mman.h names and that are multiples of the driver's 2 MiB, largest first. mmap fails
+/// for a size that the machine does not have, just as when no page of the size is free.
 constexpr std::array<PageSize, 9> kPageSizes = {{
     // The flag is unsigned in the header and part of an int argument of mmap(2).
     {16 * kGiB, static_cast<int>(MAP_HUGE_16GB)},
@@ -39,7 +39,7 @@ constexpr std::array<PageSize, 9> kPageSizes = {{
 static_assert(std::all_of(kPageSizes.begin(), kPageSizes.end(),
                           [](const PageSize& size) { return size.bytes % kRegionAlignment == 0; }));
 
-/// The pages of one attempt to get memory, and how much of the wanted is still missing.
+/// The pages of one attempt to get memory, and how much is still missing.
 class Collection {
  public:
   Collection(std::uint64_t wanted_bytes, std::optional<unsigned> numa_node)
@@ -48,7 +48,7 @@ class Collection {
   [[nodiscard]] std::uint64_t missing() const { return missing_; }
   [[nodiscard]] bool has_room_for(const PageSize& size) const { return missing_ >= size.bytes; }
 
-  /// One page more; false when there is none.
+  /// Takes one more page. Returns false when none is free.
   bool take(const PageSize& size) {
     auto page =
         Mapping::map(-1, size.bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB | size.flag);
@@ -58,7 +58,7 @@ class Collection {
     return true;
   }
 
-  /// The fewest and largest of the pages that make `wanted_bytes`; the others are given back.
+  /// Returns the fewest and largest pages that add up to `wanted_bytes`; frees the others.
   std::vector<Mapping> largest(std::uint64_t wanted_bytes) && {
     std::stable_sort(pages_.begin(), pages_.end(),
                      [](const Mapping& a, const Mapping& b) { return a.bytes().size() > b.bytes().size(); });
@@ -90,7 +90,7 @@ Failure too_little(MemorySize wanted, std::uint64_t missing_bytes, const PageCho
   const std::string place =
       choice.numa_node ? fmt::format("NUMA node {}, that of the pool's CPUs,", *choice.numa_node) : "this machine";
   return fail(ErrorCode::kInsufficientMemoryAvailable,
-              fmt::format("{} MiB are asked for, and the {} of {} make {} MiB", wanted.mib(), kind, place,
+              fmt::format("{} MiB were requested, but the {} of {} amount to {} MiB", wanted.mib(), kind, place,
                           wanted.mib() - MemorySize::from_bytes(missing_bytes).mib()));
 }
 
@@ -106,7 +106,7 @@ Result<EnclaveMemory> EnclaveMemory::allocate(MemorySize wanted, const PageChoic
   NITRO_TRY(const auto sizes, usable_sizes(choice.size));
   Collection collection(wanted.bytes(), choice.numa_node);
   const auto take = [&](const PageSize& size) -> Result<bool> {
-    // Without a node nothing but an address range is taken here.
+    // Without a node, mmap(2) only reserves the page, which is not slow.
     if (choice.numa_node) {
       NITRO_CHECK(go_on());
     }
@@ -118,8 +118,8 @@ Result<EnclaveMemory> EnclaveMemory::allocate(MemorySize wanted, const PageChoic
       NITRO_TRY(taken, take(size));
     }
   }
-  // Less than a page of the larger sizes is missing, or the smaller ones have run out: now pages may be larger than
-  // what is missing. A size that was empty a moment ago is asked again, as other processes give pages back.
+  // What is missing is less than a page of the larger sizes, or the smaller ones have run out: from here on a page may
+  // be larger than what is missing. Sizes that were exhausted are tried again, as other processes return pages.
   for (auto size = sizes.rbegin(); size != sizes.rend(); ++size) {
     bool taken = true;
     while (taken && collection.missing() > 0) {

@@ -12,11 +12,11 @@
 
 namespace nitro::proc {
 
-/// Which huge pages an enclave may have.
+/// Which huge pages an enclave may use.
 struct PageChoice {
-  /// Of this size only, one of EnclaveMemory::page_sizes().
+  /// Pages of this size only, one of EnclaveMemory::page_sizes().
   std::optional<MemorySize> size{};
-  /// Of this node only. They are found and cleared at once then, which takes long.
+  /// Pages of this node only. Each is then found and cleared at once, which takes long.
   std::optional<unsigned> numa_node{};
 };
 
@@ -24,23 +24,23 @@ struct PageChoice {
 /// enclave's memory is made of them in this order.
 class EnclaveMemory {
  public:
-  /// Asked whether to go on with what takes long.
+  /// Asked before each slow step whether to go on.
   using GoOn = std::function<Result<void>()>;
 
   EnclaveMemory() = default;
 
-  /// Takes at least `wanted`, from the free huge pages of this machine. Large pages that fit into what is wanted come
-  /// first; what then remains is taken from the smallest pages that are free, so that little is wasted; pages that turn
-  /// out not to be needed are given back. `go_on` is asked before each page that takes long, and its error ends all.
-  /// Errors: kInsufficientMemoryAvailable, nothing is kept; kNoSuchHugepageFlag.
+  /// Takes at least `wanted` from the free huge pages of this machine. Large pages that fit come first; the rest is
+  /// taken from the smallest free pages, so that little is wasted; pages that turn out to be unnecessary are freed.
+  /// `go_on` is called before each page that takes long; its error aborts the allocation. Errors:
+  /// kInsufficientMemoryAvailable, with nothing kept; kNoSuchHugepageFlag.
   static Result<EnclaveMemory> allocate(MemorySize wanted, const PageChoice& choice, const GoOn& go_on);
 
-  /// Sizes of huge pages that are tried, largest first; a machine has only some of them.
+  /// The huge page sizes that are tried, largest first; a machine has only some of them.
   [[nodiscard]] static std::vector<MemorySize> page_sizes();
 
-  /// Copies `size_bytes` of the file `fd`, from its start, to `offset_bytes` of the enclave's memory. Errors:
-  /// kMemoryOverflow when they do not fit, kEifParsing when the file cannot be read or is shorter. Reading may take
-  /// long: `go_on` is asked before each piece (kPieceBytes), and its error ends the copy.
+  /// Copies `size_bytes` of the file `fd`, from its start, to `offset_bytes` of the enclave's memory. Reading may take
+  /// long: `go_on` is called before each piece (kPieceBytes); its error aborts the copy. Errors: kMemoryOverflow when
+  /// the image does not fit, kEifParsing when the file cannot be read or is shorter.
   Result<void> load_image(int fd, std::uint64_t size_bytes, std::uint64_t offset_bytes, const GoOn& go_on);
   static constexpr std::uint64_t kPieceBytes = 16 * kMiB;
 

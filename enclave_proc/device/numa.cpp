@@ -20,7 +20,7 @@ namespace {
 /// More nodes than any kernel is built for (arch/x86/Kconfig, NODES_SHIFT is 10 at most).
 constexpr unsigned kMostNodes = 1024;
 constexpr unsigned kBitsPerWord = sizeof(unsigned long) * CHAR_BIT;
-/// A list of nodes that the kernel shows is at most a page.
+/// A list of nodes is at most one page.
 constexpr std::size_t kListLimitBytes = 4096;
 
 bool has_several_nodes(const KernelFiles& files) {
@@ -28,7 +28,7 @@ bool has_several_nodes(const KernelFiles& files) {
   return online && online->find_first_of("-,") != std::string::npos;
 }
 
-/// The number in "node1", the name of the link from a CPU to its node.
+/// Returns the number in "node1", the name of the link from a CPU to its node.
 std::optional<unsigned> node_in(std::string_view name) {
   constexpr std::string_view kPrefix = "node";
   if (!name.starts_with(kPrefix)) return std::nullopt;
@@ -39,8 +39,8 @@ std::optional<unsigned> node_in(std::string_view name) {
   return node;
 }
 
-/// mbind(2), which only libnuma wraps: the memory of `page` comes from `node`, or there is none. The kernel reads one
-/// bit less than it is told that there are (mm/mempolicy.c, get_nodes).
+/// mbind(2), for which only libnuma has a wrapper: takes the memory of `page` from `node` or not at all. The kernel
+/// reads one bit less than the given count (mm/mempolicy.c, get_nodes).
 bool bind_to(unsigned node, std::span<std::byte> page) {
   std::array<unsigned long, kMostNodes / kBitsPerWord> nodes{};
   nodes[node / kBitsPerWord] = 1UL << node % kBitsPerWord;
@@ -63,8 +63,8 @@ std::optional<unsigned> numa_node_of(const CpuPool& pool, const KernelFiles& fil
 bool find_page_on(unsigned node, std::span<std::byte> page) {
   const Fd zero(::open("/dev/zero", O_RDONLY | O_CLOEXEC));
   if (!zero || !bind_to(node, page)) return true;
-  // mmap(2) counts a huge page of the whole machine; the node's are looked at when it is touched. Touched by this
-  // program, a page that is not there would end it (SIGBUS); touched by the kernel on its behalf, it is an error
+  // mmap(2) only checks that the machine has a free huge page; the node is checked when the page is touched. If this
+  // program touches a page that is not there, it dies (SIGBUS); if the kernel does so on its behalf, it gets an error
   // (EFAULT). madvise(2) can do the same from Linux 5.14 on.
   return read_exact(zero.get(), page.first(1)).has_value();
 }

@@ -20,7 +20,7 @@ std::string instance_id() {
   auto text = read_text_file(kInstanceIdFile, 4096);
   std::string id = text ? *text : "";
   std::erase_if(id, [](unsigned char c) { return std::isspace(c) != 0; });
-  // The ID becomes part of file names; other machines have other things on this tag.
+  // The ID becomes part of file names, and the tag of other machines can hold anything.
   const bool usable = !id.empty() && id.size() <= 64 && std::all_of(id.begin(), id.end(), [](unsigned char c) {
     return std::isalnum(c) != 0 || c == '-';
   });

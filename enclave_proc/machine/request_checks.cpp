@@ -20,7 +20,7 @@ Result<void> check_cpus(const RunRequest& request) {
   const auto* count = std::get_if<std::uint32_t>(&request.cpus);
   const bool none = count != nullptr ? *count == 0 : std::get<std::vector<std::uint32_t>>(request.cpus).empty();
   if (!none) return {};
-  return fail(ErrorCode::kIoctl, "an enclave needs at least one CPU, and none is asked for");
+  return fail(ErrorCode::kIoctl, "an enclave needs at least one CPU, but none was requested");
 }
 
 Result<void> check_memory_for_image(MemorySize memory, std::uint64_t eif_bytes) {
@@ -29,7 +29,7 @@ Result<void> check_memory_for_image(MemorySize memory, std::uint64_t eif_bytes) 
       std::max(kMinimumMemory, MemorySize::from_bytes(std::min(eif_bytes, most) * kMemoryPerImage));
   if (memory >= needed) return {};
   return fail(ErrorCode::kInsufficientMemoryRequested,
-              fmt::format("{} MiB are asked for, this image needs at least {} MiB", memory.mib(), needed.mib()));
+              fmt::format("{} MiB were requested, but this image needs at least {} MiB", memory.mib(), needed.mib()));
 }
 
 }  // namespace nitro::proc

@@ -29,7 +29,7 @@ bool AnswerReader::take_reply(Reply reply) {
   }
   const auto* out = std::get_if<StdOutMessage>(&reply);
   const std::string& text = out != nullptr ? out->text : std::get<StdErrMessage>(reply).text;
-  // Each message is bounded, their number is not.
+  // The size of each message is bounded, but not their number.
   if (text.size() > max_bytes_ - answer_.standard_output.size() - answer_.standard_error.size()) return false;
   (out != nullptr ? answer_.standard_output : answer_.standard_error) += text;
   return true;

@@ -10,17 +10,17 @@
 
 namespace nitro::proc {
 
-/// What came back from one process.
+/// The answer of one process.
 struct Answer {
   std::string path;
-  bool complete = false;               ///< it closed the connection in time, and everything before was well-formed
-  bool readable = true;                ///< false: it sent what is not of the protocol
-  std::string standard_output;         ///< the texts of all StdOutMessage
-  std::string standard_error;          ///< the texts of all StdErrMessage
-  std::optional<std::int32_t> status;  ///< nothing: no status came
+  bool complete = false;               ///< it closed the connection in time, and everything it sent was well-formed
+  bool readable = true;                ///< false: it violated the protocol
+  std::string standard_output;         ///< the texts of all StdOutMessage replies
+  std::string standard_error;          ///< the texts of all StdErrMessage replies
+  std::optional<std::int32_t> status;  ///< nullopt: no status came
 };
 
-/// Puts the answer of a process together from the bytes of its connection. Holds at most `max_bytes` of texts, and one
+/// Assembles the answer of a process from the bytes of its connection. Holds at most `max_bytes` of text and one
 /// message of that size.
 class AnswerReader {
  public:
@@ -28,9 +28,9 @@ class AnswerReader {
   AnswerReader(Answer& answer, bool expects_confirmation, std::uint64_t max_bytes = kMaxReplyBytes)
       : answer_(answer), awaits_confirmation_(expects_confirmation), max_bytes_(max_bytes), reader_(max_bytes) {}
 
-  /// Takes the bytes that came next; false when they are not an answer of the protocol.
+  /// Takes the next bytes. Returns false if they violate the protocol.
   bool take(std::span<const std::byte> bytes);
-  /// Whether the connection may end here.
+  /// Whether the connection may end at this point.
   [[nodiscard]] bool at_end() const { return reader_.empty() && !awaits_confirmation_; }
 
  private:

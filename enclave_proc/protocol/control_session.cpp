@@ -51,7 +51,7 @@ ControlSession::Next ControlSession::take_message(const std::vector<std::byte>& 
   return answer(message) ? Next::kReply : Next::kEnd;
 }
 
-/// False: the arguments are not those of the command, or nobody may give it.
+/// Returns false when the arguments do not fit the command, or no client may send it.
 bool ControlSession::answer(const std::vector<std::byte>& arguments) {
   if (changes_something(command_) && !owner_) {
     tell(StdErrMessage{"Only root and the user who started the enclave may do this.\n"});
@@ -96,7 +96,7 @@ bool ControlSession::answer(const std::vector<std::byte>& arguments) {
     case Command::kTerminateComplete:
     case Command::kConnectionListenerStop:
     case Command::kNotPermitted:
-      // The process says these to itself only.
+      // Not for clients: only the process itself uses these.
       return false;
   }
   return false;

@@ -11,38 +11,38 @@
 
 namespace nitro::proc {
 
-/// What a client is answered from; called on the loop's thread.
+/// The answers to a client; called on the loop's thread.
 struct ControlHandlers {
   std::string enclave_name;
   std::string enclave_id;
   std::uint64_t enclave_cid = 0;
   std::uint64_t enclave_flags = 0;
-  /// The JSON text of a description.
+  /// Returns the JSON text of a description.
   std::function<std::string(bool with_metadata)> describe;
-  /// Ends the enclave and returns what the client is told, in order.
+  /// Ends the enclave and returns the replies for the client, in order.
   std::function<std::vector<Reply>()> terminate;
-  /// After the replies to a terminate command have been sent.
+  /// Called after the replies to a terminate command have been sent.
   std::function<void()> on_terminated;
 };
 
-/// One session of a client with an enclave process, without its socket: a command twice, its arguments, the answer.
-/// Passive; the owner of the socket hands over what comes and sends what reply() returns. Holds no more than one
-/// message of the client.
+/// One session of a client with an enclave process, without its socket: a command sent twice, its arguments, the
+/// answer. Passive: the owner of the socket passes received bytes to take() and sends what reply() returns. Holds at
+/// most one message of the client.
 class ControlSession {
  public:
-  /// `owner`: the client may end the enclave; others may only ask. `handlers` must outlive the session.
+  /// `owner`: the client may end the enclave; others may only query. `handlers` must outlive the session.
   ControlSession(const ControlHandlers& handlers, bool owner, std::uint64_t max_request_bytes = kMaxRequestBytes)
       : handlers_(handlers), owner_(owner), reader_(max_request_bytes) {}
 
   enum class Next : std::uint8_t {
     kRead,   ///< more bytes are needed
-    kReply,  ///< the answer is there; nothing more is read
-    kEnd,    ///< that is not the protocol: the connection ends without an answer
+    kReply,  ///< the answer is ready; nothing more is read
+    kEnd,    ///< a violation of the protocol: the connection is closed without an answer
   };
-  /// Takes the bytes that came next. Not to be called again after it has returned kReply or kEnd.
+  /// Takes the next bytes. Must not be called again after it has returned kReply or kEnd.
   Next take(std::span<const std::byte> bytes);
 
-  /// All that the client is told, ready to be sent.
+  /// The whole answer, ready to be sent.
   [[nodiscard]] const std::string& reply() const { return reply_; }
   /// Whether the enclave was ended in this session.
   [[nodiscard]] bool terminated() const { return terminated_; }

@@ -33,7 +33,8 @@ std::string framed(CborOutput cbor) {
   return encode_number(message.size()).append(as_text(message));
 }
 
-/// How the protocol writes both arguments and replies: {key: value}. The key; `input` then stands before the value.
+/// Arguments and replies are both maps of one pair, {key: value}. Returns the key; `input` then stands before the
+/// value.
 std::optional<std::string_view> key_of_pair(CborInput& input) {
   if (input.map() != 1U) return std::nullopt;
   return input.text();
@@ -127,7 +128,7 @@ Result<Reply> decode_reply(std::span<const std::byte> message) {
       return Reply(StatusReply{static_cast<std::int32_t>(*status)});
     }
   }
-  return fail(ErrorCode::kSerde, "the enclave process sent a reply that is none of the protocol's");
+  return fail(ErrorCode::kSerde, "the enclave process sent a reply that is not part of the protocol");
 }
 
 void MessageReader::consume(std::size_t size) {
@@ -154,7 +155,7 @@ Result<std::optional<std::vector<std::byte>>> MessageReader::next_message() {
   const auto size = load_le<std::uint64_t>(waiting);
   if (size > max_message_bytes_) {
     return fail(ErrorCode::kInvalidCommand,
-                fmt::format("a message of {} bytes is announced; at most {} make sense", size, max_message_bytes_));
+                fmt::format("a message of {} bytes is announced; the limit is {}", size, max_message_bytes_));
   }
   if (waiting.size() - 8 < size) return std::optional<std::vector<std::byte>>();
   const auto body = waiting.subspan(8, static_cast<std::size_t>(size));

@@ -12,10 +12,10 @@
 
 #include "nitro/result.h"
 
-/// What passes over the socket of an enclave process (docs/socket-protocol.md). Every message is a 64-bit little-endian
-/// length and that many bytes of CBOR; a bare 64-bit little-endian number stands for itself. The client sends the name
-/// of its command twice, as two messages, then the command's arguments if it has any; the process answers with replies
-/// until it closes the connection.
+/// The messages on the socket of an enclave process (docs/socket-protocol.md). A message is a 64-bit little-endian
+/// length and that many bytes of CBOR; a bare number is a 64-bit little-endian integer without a length. The client
+/// sends the name of its command twice, as two messages, then the command's arguments if it has any; the process sends
+/// replies until it closes the connection.
 namespace nitro::proc {
 
 enum class Command : std::uint8_t {
@@ -36,9 +36,9 @@ enum class Command : std::uint8_t {
 
 /// Sent as a bare number ahead of the replies to describe, name and ID requests: the process is alive and will answer.
 inline constexpr std::uint64_t kConfirmation = 0xeec0;
-/// Longest message a process takes from a client: the longest one that makes sense is a name.
+/// Longest message that a process accepts from a client; the longest sensible one is a name.
 inline constexpr std::uint64_t kMaxRequestBytes = std::uint64_t{64} * 1024;
-/// Longest message a client takes from a process: a description with all of an image's metadata.
+/// Longest message that a client accepts from a process: a description with all of an image's metadata.
 inline constexpr std::uint64_t kMaxReplyBytes = std::uint64_t{64} * 1024 * 1024;
 
 struct StdOutMessage {
@@ -56,32 +56,33 @@ struct StatusReply {
 };
 using Reply = std::variant<StdOutMessage, StdErrMessage, StatusReply>;
 
-/// Whole messages, length included, ready to be sent.
+/// Returns a whole message, length included, ready to be sent.
 [[nodiscard]] std::string encode(Command command);
-/// All that a client sends for one command: its name twice, and `arguments`, an encoded message or nothing.
+/// Returns everything a client sends for one command: its name twice, and `arguments`, an encoded message or empty.
 [[nodiscard]] std::string encode_request(Command command, std::string_view arguments = {});
 [[nodiscard]] std::string encode(const Reply& reply);
 [[nodiscard]] std::string encode_name(std::string_view name);
 [[nodiscard]] std::string encode_describe_arguments(bool with_metadata);
 [[nodiscard]] std::string encode_number(std::uint64_t number);
 
-/// The CBOR of one message, without its length. Nothing is allocated that the bytes do not hold. Errors:
-/// kInvalidCommand for what a client sent, kSerde for what a process sent.
+/// Decode the CBOR of one message, without its length. They allocate no more than the message holds. Errors:
+/// kInvalidCommand for messages of a client, kSerde for messages of a process.
 Result<Command> decode_command(std::span<const std::byte> message);
 Result<std::string> decode_name(std::span<const std::byte> message);
 /// {"metadata": bool}
 Result<bool> decode_describe_arguments(std::span<const std::byte> message);
 Result<Reply> decode_reply(std::span<const std::byte> message);
 
-/// Cuts a byte stream into messages; feed it with what arrives.
+/// Splits a byte stream into messages; feed it with the bytes received.
 class MessageReader {
  public:
   explicit MessageReader(std::uint64_t max_message_bytes) : max_message_bytes_(max_message_bytes) {}
 
   void append(std::span<const std::byte> bytes) { buffer_.insert(buffer_.end(), bytes.begin(), bytes.end()); }
-  /// The next whole message without its length, or nothing while it is incomplete. Errors: a length beyond the limit.
+  /// Returns the next whole message without its length, or nullopt while it is incomplete. Errors: kInvalidCommand for
+  /// a length beyond the limit.
   Result<std::optional<std::vector<std::byte>>> next_message();
-  /// A bare number.
+  /// Returns the next bare number, or nullopt while it is incomplete.
   std::optional<std::uint64_t> next_number();
   [[nodiscard]] bool empty() const { return buffer_.size() == start_; }
 

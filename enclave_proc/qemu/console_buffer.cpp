@@ -15,7 +15,7 @@
 namespace nitro::proc {
 namespace {
 
-// Bytes that one reader is sent in one turn, so that a fast reader of a full buffer does not hold the loop up.
+// Bytes sent to one reader per turn, so that a fast reader of a full buffer does not block the loop.
 constexpr std::size_t kBytesPerTurn = std::size_t{256} * 1024;
 
 }  // namespace
@@ -24,7 +24,7 @@ void ConsoleBuffer::append(std::span<const std::byte> bytes) {
   if (bytes.size() > capacity_) {
     end_ += bytes.size() - capacity_;
     bytes = bytes.last(capacity_);
-    // The indexes have moved along with the positions; all that is there will be overwritten.
+    // The indexes have moved along with the positions, and all of the old content will be overwritten.
     bytes_.resize(capacity_);
   }
   while (!bytes.empty()) {
@@ -64,7 +64,7 @@ void ConsoleServer::add_reader(Fd socket) {
   const auto reader = readers_.emplace(readers_.end());
   reader->socket = std::move(socket);
   reader->position = buffer_.begin();
-  // Edge-triggered: a full socket tells once when there is room again.
+  // Edge-triggered: a full socket reports once that it has room again.
   auto watch = loop_.watch_fd(reader->socket.get(), EPOLLOUT | EPOLLIN | EPOLLRDHUP | EPOLLET,
                               [this, reader](std::uint32_t events) { on_reader(reader, events); });
   if (!watch) {
@@ -96,7 +96,8 @@ void ConsoleServer::finish() {
 
 void ConsoleServer::on_reader(Readers::iterator reader, std::uint32_t events) {
   if ((events & EPOLLIN) != 0) {
-    // Readers have nothing to say; what they do say must not fill the socket. A flood is answered with the end.
+    // Readers are not expected to send anything, and what they send must not fill the socket. A flood ends the
+    // connection.
     std::array<char, 512> ignored;
     for (int count = 0; ::recv(reader->socket.get(), ignored.data(), ignored.size(), MSG_DONTWAIT) > 0; ++count) {
       if (count > 16) return static_cast<void>(readers_.erase(reader));
@@ -123,9 +124,9 @@ bool ConsoleServer::serve(Reader& reader) {
     if (piece.empty()) return !finished_;
     piece = piece.first(std::min(piece.size(), budget));
     if (piece.empty()) {
-      // Enough for now; come back after the others.
+      // Enough for now; continue after the others.
       reader.waiting = true;
-      // A change of the watch makes an edge-triggered descriptor report its state anew (epoll(7)).
+      // Modifying the watch makes an edge-triggered descriptor report its state again (epoll(7)).
       return loop_.update(reader.watch, EPOLLOUT | EPOLLIN | EPOLLRDHUP | EPOLLET).has_value();
     }
     const ssize_t sent = ::send(reader.socket.get(), piece.data(), piece.size(), MSG_DONTWAIT | MSG_NOSIGNAL);

@@ -16,8 +16,7 @@
 
 namespace nitro::proc {
 
-/// The latest megabyte of what the guest has printed. Positions count bytes since boot, so a reader knows what it has
-/// missed.
+/// The latest megabyte of the guest's output. Positions count bytes since boot, so a reader knows what it has missed.
 class ConsoleBuffer {
  public:
   static constexpr std::size_t kDefaultCapacity = std::size_t{1} << 20;
@@ -26,14 +25,14 @@ class ConsoleBuffer {
 
   void append(std::span<const std::byte> bytes);
 
-  /// Position of the oldest byte that is still there.
+  /// Position of the oldest byte still in the buffer.
   [[nodiscard]] std::uint64_t begin() const { return end_ - bytes_.size(); }
-  /// Position behind the newest byte.
+  /// Position after the newest byte.
   [[nodiscard]] std::uint64_t end() const { return end_; }
-  /// The bytes from `position` on that lie together; more may follow at the position behind them. `position` is in
+  /// Returns the contiguous bytes from `position` on; more may follow at the position after them. `position` is in
   /// [begin(), end()].
   [[nodiscard]] std::span<const std::byte> from(std::uint64_t position) const;
-  /// The last `count` bytes, or all.
+  /// Returns the last `count` bytes, or all if there are fewer.
   [[nodiscard]] std::string tail(std::size_t count) const;
 
  private:
@@ -42,25 +41,25 @@ class ConsoleBuffer {
   std::uint64_t end_ = 0;
 };
 
-/// Serves a ConsoleBuffer to any number of readers, each of which gets what is there and then what comes. A reader that
-/// is slow for so long that the buffer has moved on is told how much it missed; the guest never waits for anyone.
-/// Driven by the event loop.
+/// Serves a ConsoleBuffer to any number of readers. Each gets what the buffer holds and then new output. A reader so
+/// slow that the buffer has overwritten bytes it has not read is told how many it missed; the guest never waits. Driven
+/// by the event loop.
 class ConsoleServer {
  public:
-  /// More are closed at once.
+  /// Further readers are closed at once.
   static constexpr std::size_t kMaxReaders = 64;
 
   explicit ConsoleServer(EventLoop& loop) : loop_(loop), gate_(loop) {}
   ConsoleServer(const ConsoleServer&) = delete;
   ConsoleServer& operator=(const ConsoleServer&) = delete;
 
-  /// Also takes readers on the Unix socket `path`, mode 0600. Errors: kSocket, kEpoll.
+  /// Also accepts readers on the Unix socket `path`, mode 0600. Errors: kSocket, kEpoll.
   Result<void> listen(const std::string& path);
-  /// `socket` is a stream socket. What the reader sends is ignored.
+  /// `socket` is a stream socket. Anything the reader sends is ignored.
   void add_reader(Fd socket);
 
   void append(std::span<const std::byte> bytes);
-  /// The guest prints nothing more: readers are closed as soon as they have everything.
+  /// The guest prints nothing more: each reader is closed once it has everything.
   void finish();
 
   [[nodiscard]] const ConsoleBuffer& buffer() const { return buffer_; }
@@ -71,14 +70,14 @@ class ConsoleServer {
     Fd socket;
     EventLoop::Watch watch;
     std::uint64_t position = 0;
-    std::uint64_t lost = 0;  // bytes missed that it has not been told of
-    std::string marker;      // what is left to send of "… lost …"
+    std::uint64_t lost = 0;  // bytes missed that the reader has not been told of
+    std::string marker;      // the rest of "… lost …" that is still to be sent
     bool waiting = false;
   };
   using Readers = std::list<Reader>;
 
   void on_reader(Readers::iterator reader, std::uint32_t events);
-  // False: the reader is gone.
+  // Returns false when the reader is gone.
   bool serve(Reader& reader);
 
   EventLoop& loop_;

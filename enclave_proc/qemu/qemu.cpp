@@ -20,10 +20,10 @@ namespace {
 
 constexpr std::size_t kLastWords = 4096;
 constexpr std::size_t kReadPerRound = std::size_t{64} * 1024;
-// What a pipe can hold when QEMU has ended (the largest /proc/sys/fs/pipe-max-size by default).
+// The most that a pipe can hold when QEMU has ended (/proc/sys/fs/pipe-max-size, by default).
 constexpr std::size_t kReadAtEnd = std::size_t{1024} * 1024;
 
-/// Reads `fd` until it is empty or `limit` is reached. False at its end.
+/// Reads `fd` until it is empty or `limit` is reached. Returns false at the end of the stream.
 template <class Take>
 bool drain(int fd, std::size_t limit, Take take) {
   std::array<std::byte, 16384> piece;
@@ -77,12 +77,13 @@ Result<std::unique_ptr<Qemu>> Qemu::start(EventLoop& loop, std::vector<std::stri
   options.stdout_fd = output.second.get();
   options.stderr_fd = errors.second.get();
   options.new_session = true;
-  // The machine nitro-enclave unpacks the image into temporary files. Root's own folder for them may be root's alone.
+  // The machine nitro-enclave unpacks the image into temporary files, and root's own folder for them may be closed to
+  // others.
   if (user) options.environment = {"TMPDIR=/tmp"};
   options.user = std::move(user);
   options.drop_capabilities = true;
   options.parent_death_signal = SIGKILL;
-  // The constructor is private, so make_unique cannot reach it.
+  // The constructor is private: make_unique cannot reach it.
   std::unique_ptr<Qemu> qemu(new Qemu(std::move(events)));
   NITRO_TRY(qemu->child_, Child::spawn(options));
   qemu->output_ = std::move(output.first);

@@ -18,7 +18,7 @@
 
 namespace nitro::proc {
 
-/// The parts of an image that a plain machine boots. `fd` is borrowed; offsets and sizes in bytes.
+/// The parts of an image that an ordinary machine boots. `fd` is borrowed; offsets and sizes in bytes.
 struct BootSections {
   struct Range {
     std::uint64_t offset = 0;
@@ -30,41 +30,41 @@ struct BootSections {
   std::vector<Range> ramdisks;
 };
 
-/// Copies ranges of `source` one after the other into a file in memory that has no name. Errors: kEnclaveBoot.
+/// Copies ranges of `source`, one after the other, into an unnamed file in memory. Errors: kEnclaveBoot.
 Result<Fd> copy_to_memory(int source, std::span<const BootSections::Range> ranges, const char* name);
 
-/// A name under which a child that inherits `fd` opens the file anew.
+/// Returns a path under which a child that inherits `fd` can open the file again.
 [[nodiscard]] std::string inherited_path(int fd);
 
-/// One QEMU process. It dies with the thread that started it; what the guest prints and how QEMU ends are told through
-/// the event loop.
+/// One QEMU process. It dies with the thread that started it. The event loop reports what the guest prints and how QEMU
+/// ends.
 class Qemu {
  public:
   struct Events {
     std::function<void(std::span<const std::byte>)> on_output;
-    /// Called once, after the last output. The object may be destroyed in it.
+    /// Called once, after the last output. May destroy the object.
     std::function<void(ExitStatus)> on_exit;
   };
 
-  /// `inherited_fds` are the ones that the arguments name. Errors: kProcessSpawn, kEpoll.
-  /// `user`: the user it runs as, if not that of this process. It has no capabilities and gets none in any case.
+  /// `inherited_fds`: the descriptors that the arguments name. `user`: the user to run as, if not that of this process.
+  /// QEMU never has capabilities and cannot gain any. Errors: kProcessSpawn, kEpoll.
   static Result<std::unique_ptr<Qemu>> start(EventLoop& loop, std::vector<std::string> arguments,
                                              std::vector<int> inherited_fds, Events events,
                                              std::optional<UserIds> user = {});
   Qemu(const Qemu&) = delete;
   Qemu& operator=(const Qemu&) = delete;
-  /// Kills QEMU if it still runs; on_exit is not called.
+  /// Kills QEMU if it is still running, without calling on_exit.
   ~Qemu() = default;
 
-  /// SIGKILL: there is nothing to save in an enclave. on_exit follows.
+  /// Sends SIGKILL: an enclave has nothing to save. on_exit follows.
   Result<void> kill() { return child_.send_signal(SIGKILL); }
   [[nodiscard]] pid_t pid() const { return child_.pid(); }
-  /// The last lines of its standard error, at most 4 KiB, without a final newline.
+  /// Returns the last lines of QEMU's standard error, at most 4 KiB, without a final newline.
   [[nodiscard]] std::string stderr_tail() const;
 
  private:
   explicit Qemu(Events events) : events_(std::move(events)) {}
-  // Both read what there is, at most `limit` bytes; false at the end of the stream.
+  // Both read what is available, at most `limit` bytes. They return false at the end of the stream.
   bool read_output(std::size_t limit);
   bool read_errors(std::size_t limit);
   void on_end();

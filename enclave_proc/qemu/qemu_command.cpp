@@ -8,12 +8,11 @@
 namespace nitro::proc {
 namespace {
 
-/// An argument that is a list of options, "type,key=value,…". Every option has its key, as QEMU looks for one in a
-/// value that stands alone; a comma in a value is written twice (qemu(1)). So no value can end its option or begin
-/// another.
+/// An argument that is a list of options, "type,key=value,…". Every option has its key, because QEMU would search a
+/// bare value for one; a comma in a value is doubled (qemu(1)). So no value can end its option or begin another.
 class OptionList {
  public:
-  /// `type`: what the list begins with, where it begins with a word of QEMU's own.
+  /// `type`: the leading word of the list, if it has one.
   explicit OptionList(std::string_view type = {}) : text_(type) {}
 
   OptionList& add(std::string_view key, std::string_view value) {
@@ -37,9 +36,8 @@ std::string machine_argument(const QemuSettings& settings) {
     case QemuMachineType::kMicrovm:
       break;
   }
-  // With ACPI neither the serial port's interrupts arrive nor is the vsock device found; without the timer and
-  // interrupt controller of old the kernel does not get past the calibration of its clock under TCG. Option ROMs only
-  // cost time.
+  // With ACPI neither the serial port's interrupts arrive nor is the vsock device found; without the legacy timer and
+  // interrupt controller the kernel does not get past its clock calibration under TCG. Option ROMs only cost time.
   return OptionList("microvm")
       .add("acpi", "off")
       .add("memory-backend", "memory")
@@ -58,7 +56,7 @@ std::vector<std::string> qemu_arguments(const QemuSettings& settings) {
   const auto add = [&arguments](auto&&... more) { (arguments.emplace_back(more), ...); };
 
   add("-name", OptionList().add("guest", settings.name).text());
-  // Nothing but what is asked for here, neither devices nor files of configuration.
+  // Only what is requested here: no default devices or configuration files.
   add("-nodefaults", "-no-user-config");
   for (const std::string& folder : settings.firmware_folders) add("-L", folder);
   if (settings.sandbox) add("-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny");
@@ -68,22 +66,22 @@ std::vector<std::string> qemu_arguments(const QemuSettings& settings) {
   if (settings.machine == QemuMachineType::kNitroEnclave) {
     add("-kernel", settings.image);
   } else {
-    // The vsock device needs to see the guest's memory: a memfd that both processes map.
+    // The vsock device must see the guest's memory, so that is a memfd that both processes map.
     add("-object",
         OptionList("memory-backend-memfd").add("id", "memory").add("size", memory).add("share", "on").text());
-    // Emulated interrupts may come late on a busy host, and the kernel's test of its timer then ends in a panic. Guests
-    // of KVM leave the test out by themselves.
+    // Emulated interrupts may come late on a busy host, and the kernel's timer test then ends in a panic. Guests of KVM
+    // skip the test anyway.
     const std::string_view emulated = settings.machine == QemuMachineType::kMicrovm && !kvm ? " no_timer_check" : "";
     add("-kernel", settings.kernel, "-initrd", settings.ramdisk, "-append",
         fmt::format("{}{}", settings.command_line, emulated));
   }
   add("-chardev", OptionList("socket").add("id", "vsock").add("fd", std::to_string(settings.vhost_user_fd)).text());
-  // The nitro-enclave machine makes the device itself.
+  // The nitro-enclave machine creates the device itself.
   if (settings.machine != QemuMachineType::kNitroEnclave) {
     add("-device", OptionList("vhost-user-vsock-device").add("chardev", "vsock").text());
   }
-  // The command lines of enclaves reboot through the keyboard controller ("reboot=k"), which these machines do not have
-  // of themselves.
+  // The command lines of enclaves reboot through the keyboard controller ("reboot=k"), which these machines lack by
+  // default.
   if (settings.machine != QemuMachineType::kVirt) add("-device", "i8042");
   add("-display", "none", "-monitor", "none", "-serial", "stdio", "-no-reboot");
   return arguments;

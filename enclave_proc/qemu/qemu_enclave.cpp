@@ -17,7 +17,7 @@
 namespace nitro::proc {
 namespace {
 
-/// The CIDs that are tried when the user names none; more enclaves do not fit on a machine.
+/// The last CID that is tried when the user names none; a machine cannot hold more enclaves than that.
 constexpr std::uint64_t kLastAutomaticCid = kFirstEnclaveCid + 65536;
 
 Result<std::vector<std::uint32_t>> choose_cpus(const RunRequest& request) {
@@ -30,16 +30,17 @@ Result<std::vector<std::uint32_t>> choose_cpus(const RunRequest& request) {
         return fail(ErrorCode::kInvalidCpuConfiguration, fmt::format("CPU {} is named twice", id));
       if (id >= online) {
         return fail(ErrorCode::kNoSuchCpuInPool,
-                    fmt::format("CPU {} is not one of this machine's: 0 to {}", id, online - 1));
+                    fmt::format("CPU {} does not exist on this machine, which has 0 to {}", id, online - 1));
       }
     }
     return *wanted;
   }
   const auto count = std::get<std::uint32_t>(request.cpus);
   if (count > online) {
-    return fail(ErrorCode::kInsufficientCpus, fmt::format("{} CPUs are asked for, this machine has {}", count, online));
+    return fail(ErrorCode::kInsufficientCpus,
+                fmt::format("{} CPUs were requested, but this machine has {}", count, online));
   }
-  // Virtual CPUs are not bound to those of the machine; the numbers only tell how many there are.
+  // Virtual CPUs are not bound to physical ones; the numbers only say how many there are.
   std::vector<std::uint32_t> ids(count);
   for (std::uint32_t i = 0; i < count; ++i) ids[i] = i;
   return ids;
@@ -52,12 +53,12 @@ Result<void> check_memory(MemorySize memory) {
   const auto total = MemorySize::from_bytes(static_cast<std::uint64_t>(info.totalram) * info.mem_unit);
   if (memory > total) {
     return fail(ErrorCode::kInsufficientMemoryAvailable,
-                fmt::format("{} MiB are asked for, this machine has {} MiB", memory.mib(), total.mib()));
+                fmt::format("{} MiB were requested, but this machine has {} MiB", memory.mib(), total.mib()));
   }
   return {};
 }
 
-/// A number with 16 hexadecimal digits, as the driver gives them.
+/// Returns a number with 16 hexadecimal digits, like those that the driver assigns.
 std::uint64_t random_slot() {
   std::random_device random;
   return (std::uint64_t{random()} << 32 | random()) | std::uint64_t{1} << 60;

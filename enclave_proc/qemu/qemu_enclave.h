@@ -9,9 +9,8 @@
 
 namespace nitro::proc {
 
-/// An enclave that QEMU runs on this machine. Nothing is taken before start(). Errors: kInvalidCpuConfiguration,
-/// kNoSuchCpuInPool, kInsufficientCpus, kInsufficientMemoryAvailable when this machine does not have what `request`
-/// asks for.
+/// An enclave that QEMU runs on this machine. Nothing is taken before start(). Errors, when this machine lacks what
+/// `request` asks for: kInvalidCpuConfiguration, kNoSuchCpuInPool, kInsufficientCpus, kInsufficientMemoryAvailable.
 Result<std::unique_ptr<Machine>> make_qemu_enclave(const RunRequest& request, eif::Reader image,
                                                    const SocketsFolder& folder);
 

@@ -15,7 +15,7 @@ namespace nitro::proc {
 
 Result<std::unique_ptr<QemuMachine>> QemuMachine::start(EventLoop& loop, const QemuMachineSettings& settings,
                                                         Events events) {
-  // The constructor is private, so make_unique cannot reach it.
+  // The constructor is private: make_unique cannot reach it.
   std::unique_ptr<QemuMachine> machine(new QemuMachine(loop, std::move(events)));
   NITRO_TRY(machine->folder_, LocalFolder::create(settings.folder));
   if (settings.debug_mode) {
@@ -28,7 +28,7 @@ Result<std::unique_ptr<QemuMachine>> QemuMachine::start(EventLoop& loop, const Q
   NITRO_TRY(machine->backend_, VhostUserBackend::start(loop, std::move(sockets.first), *machine->vsock_,
                                                        [self](std::optional<Error> reason) {
                                                          if (!reason) return;
-                                                         // An enclave that nobody can talk to is of no use.
+                                                         // An enclave that cannot communicate is of no use.
                                                          self->device_failure_ = reason->message();
                                                          static_cast<void>(self->stop());
                                                        }));
@@ -64,7 +64,7 @@ Result<void> QemuMachine::start_qemu(const QemuMachineSettings& settings, Fd vho
   Fd ramdisk;
   if (settings.qemu.nitro_enclave_machine) {
     command.machine = QemuMachineType::kNitroEnclave;
-    // QEMU opens the file by its name, and the name leads to a file that its user may not be allowed to read.
+    // QEMU opens the file by name, and its user may not be allowed to read that file.
     int image = settings.image.fd;
     struct stat status {};
     if (settings.qemu.user && (::fstat(image, &status) != 0 || (status.st_mode & S_IROTH) == 0)) {
@@ -115,7 +115,7 @@ void QemuMachine::on_heartbeat_socket() {
   if (got < 0 && (errno == EAGAIN || errno == EINTR)) return;
   const bool hello = got == 1 && byte == kHeartbeat;
   if (hello) static_cast<void>(::send(heartbeat_.get(), &byte, 1, MSG_DONTWAIT | MSG_NOSIGNAL));
-  // Right or wrong, one byte is all there is to say; after a wrong one the enclave may try again.
+  // Right or wrong, the exchange is one byte; after a wrong one the enclave may try again.
   heartbeat_watch_.cancel();
   heartbeat_.reset();
   if (!hello) return;

@@ -22,50 +22,52 @@
 
 namespace nitro::proc {
 
-/// What a local enclave is made of.
+/// The settings of a local enclave.
 struct QemuMachineSettings {
-  BootSections image;  ///< `image.fd` is the whole EIF, validated, open for reading; borrowed for the call of start()
+  BootSections image;  ///< `image.fd` is the whole EIF, validated, open for reading; borrowed until start() returns
   MemorySize memory;
   unsigned cpu_count = 1;
   std::uint64_t cid = 0;
   std::string name;
   std::string enclave_id;
-  std::string folder;       ///< the LocalFolder to make
+  std::string folder;       ///< the LocalFolder to create
   bool debug_mode = false;  ///< the console is kept and served
   QemuProbe qemu;
 };
 
 /// An enclave that runs in QEMU: the process, its vsock device, the sockets on the host side, the console. Driven by
-/// the event loop of the enclave process; everything ends with this object, and QEMU also when this process is killed.
+/// the event loop of the enclave process. Everything ends with this object; QEMU also ends when this process is killed.
 ///
-/// Many connections need many descriptors: the owner raises RLIMIT_NOFILE before start() (two a connection are enough).
+/// Many connections need many descriptors: the owner raises RLIMIT_NOFILE before start() (two per connection are
+/// enough).
 class QemuMachine {
  public:
   struct Events {
-    /// The init of the enclave has said hello: one byte, 0xB7, to port 9000, and has got it back. Once.
+    /// The init of the enclave has sent its heartbeat, one byte 0xB7 to port 9000, and received it back. Called once.
     std::function<void()> on_heartbeat;
     /// QEMU has ended, for whatever reason: the guest rebooted or powered off (exited with 0), QEMU failed, or it was
-    /// killed. Once, never after the machine was destroyed. The machine may be destroyed in it.
+    /// killed. Called once, never after the machine was destroyed. May destroy the machine.
     std::function<void(ExitStatus)> on_end;
   };
 
-  /// Errors: kEnclaveBoot and those of the parts. QEMU may still fail after this: on_end with stderr_tail().
+  /// Errors: kEnclaveBoot and those of the parts. QEMU may still fail afterwards: on_end is called, and stderr_tail()
+  /// says why.
   static Result<std::unique_ptr<QemuMachine>> start(EventLoop& loop, const QemuMachineSettings& settings,
                                                     Events events);
   QemuMachine(const QemuMachine&) = delete;
   QemuMachine& operator=(const QemuMachine&) = delete;
   ~QemuMachine();
 
-  /// Ends QEMU at once; on_end follows.
+  /// Kills QEMU; on_end follows.
   Result<void> stop() { return qemu_->kill(); }
   [[nodiscard]] pid_t pid() const { return qemu_->pid(); }
-  /// The last lines of QEMU's standard error; and why the vsock device gave up, if it did.
+  /// The last lines of QEMU's standard error, and the reason if the vsock device failed.
   [[nodiscard]] std::string stderr_tail() const;
 
-  /// A reader of the console besides those that connect to `<folder>/console`. Without debug mode there is nothing to
-  /// read, and the socket is closed.
+  /// Adds a reader of the console besides those that connect to `<folder>/console`. Without debug mode there is no
+  /// output, and the socket is closed.
   void add_console_reader(Fd socket);
-  /// The last of what the guest has printed, at most 4 KiB; empty without debug mode.
+  /// The last output of the guest, at most 4 KiB; empty without debug mode.
   [[nodiscard]] std::string console_tail() const { return console_ ? console_->buffer().tail(4096) : std::string(); }
   [[nodiscard]] const LocalFolder& folder() const { return folder_; }
   [[nodiscard]] const VirtioVsock& vsock() const { return *vsock_; }

@@ -37,7 +37,7 @@ constexpr const char* kDefaultBinary = "qemu-system-x86_64";
 constexpr std::size_t kOutputLimit = std::size_t{256} * 1024;
 constexpr auto kRunTimeout = 10s;
 
-/// A run of the binary that prints something and ends.
+/// A run of the binary that prints something and exits.
 struct Run {
   Child child;
   Fd output;
@@ -55,7 +55,7 @@ Result<Run> start(std::vector<std::string> arguments, const std::optional<UserId
   return Run{std::move(child), std::move(pipe.first)};
 }
 
-/// All it prints; nothing when it fails, prints without end or does not end in time.
+/// Returns all output, or nullopt when the run fails, prints too much or does not end in time.
 Result<std::optional<std::string>> finish(Run run) {
   const auto deadline = Clock::now() + kRunTimeout;
   std::string text;
@@ -86,9 +86,10 @@ std::vector<std::string> existing(std::vector<std::string> folders) {
 
 #if defined(__x86_64__)
 
-/// The smallest guest: one HLT in real mode at address 0x1000 (Documentation/virt/kvm/api.rst for every call).
+/// Runs the smallest guest: one HLT in real mode at address 0x1000 (Documentation/virt/kvm/api.rst describes every
+/// call).
 bool runs_a_guest(int kvm) {
-  // KVM's interface is ioctls; there is no other.
+  // KVM's only interface is ioctls.
   const Fd machine(::ioctl(kvm, KVM_CREATE_VM, 0));
   if (!machine) return false;
   constexpr std::uint64_t kAddress = 0x1000;
@@ -118,11 +119,11 @@ bool runs_a_guest(int kvm) {
   registers.rflags = 2;  // the bit that is always one
   if (::ioctl(cpu.get(), KVM_SET_REGS, &registers) != 0) return false;
   if (::ioctl(cpu.get(), KVM_RUN, 0) != 0) return false;
-  // The kernel has filled a kvm_run in this mapping; it begins on a page.
+  // The kernel has filled in a kvm_run at the start of this mapping, which is page-aligned.
   return reinterpret_cast<const kvm_run*>(run_memory->bytes().data())->exit_reason == KVM_EXIT_HLT;
 }
 
-/// vmx or svm among the flags of the first CPU.
+/// Whether the flags of the first CPU include vmx or svm.
 bool cpu_has_extensions() {
   const auto text = read_text_file("/proc/cpuinfo");
   if (!text) return false;
@@ -134,7 +135,7 @@ bool cpu_has_extensions() {
 
 #else
 
-// Elsewhere /dev/kvm exists only where the CPU started in its hypervisor mode; a machine that can be made is one that
+// On other architectures /dev/kvm exists only if the CPU started in hypervisor mode; a machine that can be created also
 // runs.
 bool runs_a_guest(int kvm) {
   return Fd(::ioctl(kvm, KVM_CREATE_VM, 0)).valid();
@@ -184,13 +185,13 @@ Result<QemuProbe> probe_qemu(const UserChoice& choose_user) {
                                      kOldestQemu.major, kOldestQemu.minor, probe.binary, error.message()),
                          error.system_errno()));
   };
-  // Side by side: each takes longer to load than to run. That the sandbox can be used shows on the way: a QEMU without
-  // it fails.
+  // Run concurrently: each takes longer to load than to run. The run also shows whether the sandbox works: a QEMU
+  // without it fails.
   probe.kvm = kvm_usable();
   if (choose_user) probe.user = choose_user(probe.kvm);
   auto version_run = start({probe.binary, "--version"}, probe.user);
-  // CAP_SETUID is missing, or the number does not exist in this user namespace (setresuid(2)), or the binary lies where
-  // only root may look.
+  // CAP_SETUID is missing, or the user ID does not exist in this user namespace (setresuid(2)), or only root may access
+  // the binary.
   const int refused = version_run ? 0 : version_run.error().system_errno();
   if (probe.user && (refused == EPERM || refused == EINVAL || refused == EACCES)) {
     probe.user.reset();
@@ -202,7 +203,7 @@ Result<QemuProbe> probe_qemu(const UserChoice& choose_user) {
 
   NITRO_TRY(const auto version_text, finish(std::move(*version_run)));
   const auto version = version_text ? parse_qemu_version(*version_text) : std::nullopt;
-  if (!version) return missing(Error(ErrorCode::kEnclaveBoot, "it does not tell its version"));
+  if (!version) return missing(Error(ErrorCode::kEnclaveBoot, "it does not report its version"));
   if (*version < kOldestQemu) {
     return missing(Error(ErrorCode::kEnclaveBoot, fmt::format("it is {}.{}", version->major, version->minor)));
   }

@@ -14,7 +14,7 @@
 
 namespace nitro::proc {
 
-/// What there is to run local enclaves with.
+/// What this machine has for running local enclaves.
 struct QemuProbe {
   std::string binary;
   std::vector<std::string> firmware_folders;
@@ -31,23 +31,23 @@ struct QemuVersion {
 };
 inline constexpr QemuVersion kOldestQemu{7, 2};
 
-/// From "QEMU emulator version 7.2.22 (…)".
+/// Parses the version out of "QEMU emulator version 7.2.22 (…)". Returns nullopt for any other text.
 [[nodiscard]] std::optional<QemuVersion> parse_qemu_version(std::string_view text);
 /// Whether the output of `-machine help` has a line for `machine`.
 [[nodiscard]] bool lists_machine(std::string_view help, std::string_view machine);
 
-/// Chooses the user that QEMU runs as, once it is known whether it uses KVM.
+/// Chooses the user that QEMU runs as, given whether it uses KVM.
 using UserChoice = std::function<std::optional<UserIds>(bool kvm)>;
 
-/// Asks the QEMU that NITRO_CLI_QEMU names, else qemu-system-x86_64 or qemu-system-aarch64 of the PATH, for its version
-/// and machines. Two short runs of the binary side by side, some 20 ms together. Errors: kEnclaveBoot, when there is
-/// none or it is too old; the message says which and what is needed. It is run as the user that `choose_user` names,
-/// as the enclave's will be, unless that user may not execute it, or the kernel does not let this process change its
-/// user (a container may forbid it).
+/// Queries the QEMU that NITRO_CLI_QEMU names, else qemu-system-x86_64 or qemu-system-aarch64 of the PATH, for its
+/// version and machines: two short concurrent runs, about 20 ms in all. They run as the user that `choose_user`
+/// returns, as the enclave will, unless that user may not execute the binary or the kernel does not let this process
+/// change its user (a container may forbid it). Errors: kEnclaveBoot when there is no QEMU or it is too old; the
+/// message says which one and what is needed.
 Result<QemuProbe> probe_qemu(const UserChoice& choose_user = {});
 
-/// Whether this process may use /dev/kvm and it runs guests: the CPU has virtualization extensions, and a guest of one
-/// instruction comes to its end. A /dev/kvm that only emulates such extensions does not run ordinary kernels.
+/// Whether this process may use /dev/kvm and KVM runs guests: the CPU has virtualization extensions, and a guest of one
+/// instruction runs to its end. A /dev/kvm that only emulates such extensions does not run ordinary kernels.
 [[nodiscard]] bool kvm_usable();
 
 }  // namespace nitro::proc

@@ -16,7 +16,7 @@ std::optional<UserIds> qemu_user(std::uint64_t slot_uid, const char* device) {
   constexpr mode_t kByOthers = S_IROTH | S_IWOTH;
   constexpr mode_t kByGroup = S_IRGRP | S_IWGRP;
   if ((status.st_mode & kByOthers) == kByOthers) return user;
-  // Root's own group opens more than the device.
+  // Root's own group can open more than the device.
   if ((status.st_mode & kByGroup) != kByGroup || status.st_gid == 0) return std::nullopt;
   user.groups.push_back(status.st_gid);
   return user;

@@ -22,14 +22,14 @@ constexpr std::int64_t kFirstName = 1;
 constexpr std::int64_t kFirstCid = std::int64_t{1} << 62;
 constexpr unsigned kNameBits = 61;
 
-/// For what another process does in microseconds: making the file, or removing it.
+/// For operations that take another process microseconds: creating the file, or removing it.
 constexpr std::chrono::milliseconds kShortPause(1);
 constexpr int kMostShortPauses = 200;
 
-/// Between two attempts to get the publication lock.
+/// Pause between two attempts to take the publication lock.
 constexpr std::chrono::milliseconds kPublicationPause(5);
 
-// fcntl takes its third argument by ellipsis; for these commands it is a struct flock with l_pid 0 (fcntl(2)).
+// fcntl is variadic; the third argument of these commands is a struct flock with l_pid 0 (fcntl(2)).
 struct flock part_lock(std::int64_t start, std::int64_t length) {
   struct flock lock {};
   lock.l_type = F_WRLCK;
@@ -48,7 +48,7 @@ bool try_lock(int file, struct flock lock) {
   return ::fcntl(file, F_OFD_SETLK, &lock) == 0;
 }
 
-/// Whether the holder that conflicts with `wanted` has locked the whole file, which it does before it removes it, or is
+/// Whether the holder that conflicts with `wanted` has locked the whole file, as it does before removing it, or has
 /// gone meanwhile.
 bool passes_soon(int file, struct flock wanted) {
   if (::fcntl(file, F_OFD_GETLK, &wanted) != 0) return false;
@@ -59,7 +59,7 @@ Failure unusable(const SocketsFolder& folder, int error) {
   return fail_errno(ErrorCode::kSocket, fmt::format("using the lock file {}", quote(folder.path_of(kFileName))), error);
 }
 
-/// Whether the folder still has this file under its name.
+/// Whether the folder's lock file is still this one.
 bool is_current(const SocketsFolder& folder, int file) {
   struct stat by_fd {};
   struct stat by_name {};
@@ -68,18 +68,20 @@ bool is_current(const SocketsFolder& folder, int file) {
 }
 
 Fd open_existing(const SocketsFolder& folder) {
-  // A FIFO of that name must not be waited for.
+  // O_NONBLOCK: a FIFO of that name must not block us.
   return Fd(::openat(folder.fd(), kFileName, O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC));
 }
 
-/// Makes the file for those who may write to the folder. An invalid Fd, with errno EEXIST: somebody else was faster.
+/// Creates the file for those who may write to the folder. Returns an invalid Fd with errno EEXIST if another process
+/// was faster.
 Fd create(const SocketsFolder& folder) {
   mode_t mode = 0600;
   if ((folder.writers() & S_IWGRP) != 0) mode |= S_IRGRP | S_IWGRP;
   if ((folder.writers() & S_IWOTH) != 0) mode |= S_IROTH | S_IWOTH;
   Fd file(::openat(folder.fd(), kFileName, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600));
   if (!file) return file;
-  // The maker is not always a member of the folder's group; then the file has another group, which gets nothing.
+  // The creator is not always a member of the folder's group; then the file has a different group, which gets no
+  // access.
   if (::fchown(file.get(), static_cast<uid_t>(-1), folder.group()) != 0) mode &= ~mode_t{S_IRGRP | S_IWGRP};
   [[maybe_unused]] const int ignored = ::fchmod(file.get(), mode);
   return file;
@@ -95,7 +97,7 @@ Result<Fd> open_lock_file(const SocketsFolder& folder) {
       if (!S_ISREG(status.st_mode)) return unusable(folder, EINVAL);
       return file;
     }
-    // The file was made this moment, and its permissions are about to be set.
+    // Another process has just created the file and is about to set its permissions.
     const bool passing = errno == EEXIST || (errno == EACCES && folder.writable());
     if (!passing || pauses == kMostShortPauses) return unusable(folder, errno);
     std::this_thread::sleep_for(kShortPause);
@@ -104,14 +106,14 @@ Result<Fd> open_lock_file(const SocketsFolder& folder) {
 
 }  // namespace
 
-/// A lock on one byte of the file.
+/// Locks one byte of the file.
 Result<FolderLock> take_part(const SocketsFolder& folder, std::int64_t part) {
   for (int pauses = 0; pauses < kMostShortPauses;) {
     NITRO_TRY(Fd file, open_lock_file(folder));
     const struct flock wanted = part_lock(part, 1);
     if (try_lock(file.get(), wanted)) {
       if (is_current(folder, file.get())) return FolderLock(folder, std::move(file));
-      // The file was removed between opening and locking. The next one is another.
+      // The file was removed between opening and locking. Try again with the new one.
       continue;
     }
     if (errno != EAGAIN && errno != EACCES) return unusable(folder, errno);
@@ -132,8 +134,8 @@ FolderLock& FolderLock::operator=(FolderLock&& other) noexcept {
 
 void FolderLock::give_back() {
   if (!folder_) return;
-  // First the own part: of two who give back at once and both ask for all of the file, each would find the other's
-  // part.
+  // Releases the own part first: if two processes released at once and both tried to lock the whole file, each would
+  // find the other's part.
   struct flock nothing = whole_lock();
   nothing.l_type = F_UNLCK;
   try_lock(file_.get(), nothing);
@@ -147,7 +149,7 @@ void FolderLock::leave_to_other_process() {
 }
 
 Result<FolderLock> hold_name(const SocketsFolder& folder, std::string_view name) {
-  // Two names of one hash are 2^-61 likely, and then one of them is taken for the other.
+  // Two names have the same hash with a probability of 2^-61; then a free name would seem to be taken.
   const auto hash = static_cast<std::int64_t>(std::hash<std::string_view>{}(name) >> (64 - kNameBits));
   return take_part(folder, kFirstName + hash);
 }

@@ -14,17 +14,17 @@
 
 namespace nitro::proc {
 
-/// Something that one process at a time may have in a sockets folder: the name or the CID of an enclave, the right to
-/// change which sockets are there.
+/// An exclusive right in a sockets folder, held by one process at a time: the name or the CID of an enclave, or the
+/// right to change which sockets are there.
 ///
-/// It is a lock on a part of the folder's file ".lock" (an open file description lock, fcntl(2)), so the kernel gives
-/// it back however its holder ends, and a forked process that keeps the descriptor keeps the lock. Only those who may
-/// write to the folder may open the file, so nobody else can hold anything. A socket in the abstract namespace, the
-/// alternative, could be bound by every user of the machine. The file is there while somebody holds something: who
-/// gives back the last lock removes it, and what a killed process leaves is removed by remove_unused_lock_file().
+/// It is a lock on a part of the folder's file ".lock" (an open file description lock, fcntl(2)), so the kernel
+/// releases it however its holder ends, and a forked process that keeps the descriptor keeps the lock. Only those who
+/// may write to the folder may open the file, so no other user can hold anything. The alternative, a socket in the
+/// abstract namespace, could be bound by every user of the machine. The file exists while anything is held: the process
+/// that releases the last lock removes it, and remove_unused_lock_file() removes what a killed process leaves.
 ///
-/// The file's bytes, none of which is ever written: 0 is the publication lock, names are at 1 + a hash of 61 bits, CIDs
-/// at 2^62 + CID.
+/// Layout of the file, whose bytes are only locked and never written: 0 is the publication lock, names are at 1 + a
+/// 61-bit hash, CIDs at 2^62 + CID.
 class FolderLock {
  public:
   FolderLock() = default;
@@ -33,12 +33,12 @@ class FolderLock {
   FolderLock& operator=(FolderLock&& other) noexcept;
   ~FolderLock() { give_back(); }
 
-  /// Whether anything is held.
+  /// Whether the lock holds anything.
   explicit operator bool() const { return folder_.has_value(); }
   /// The descriptor that holds the lock.
   [[nodiscard]] int fd() const { return file_.get(); }
   void give_back();
-  /// After a fork: closes this process's descriptor, and the other process alone holds the lock.
+  /// After a fork: closes this process's descriptor and leaves the lock to the other process.
   void leave_to_other_process();
 
  private:
@@ -49,14 +49,14 @@ class FolderLock {
   Fd file_;
 };
 
-/// These return a lock that holds nothing when somebody else has it. Errors: kSocket when the folder's lock file cannot
+/// These return an empty lock when another process holds the right. Errors: kSocket when the folder's lock file cannot
 /// be used.
 Result<FolderLock> hold_name(const SocketsFolder& folder, std::string_view name);
 Result<FolderLock> hold_cid(const SocketsFolder& folder, std::uint32_t cid);
-/// The right to publish and to remove sockets. Waits at most `patience`.
+/// Takes the right to publish and remove sockets. Waits at most `patience`.
 Result<FolderLock> take_publication_lock(const SocketsFolder& folder, std::chrono::milliseconds patience);
 
-/// Removes the lock file when nobody holds anything. What cannot be removed is in nobody's way.
+/// Removes the lock file when nobody holds anything. A file that cannot be removed does no harm.
 void remove_unused_lock_file(const SocketsFolder& folder);
 
 }  // namespace nitro::proc

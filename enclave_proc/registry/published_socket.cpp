@@ -26,7 +26,7 @@ std::optional<struct stat> look_at(const SocketsFolder& folder, const std::strin
   return status;
 }
 
-/// To be called with the publication lock held, so that no socket of ours is between its making and its publication.
+/// Call this with the publication lock held, so that no socket of ours is between creation and publication.
 void remove_if_nobody_listens(const SocketsFolder& folder, const std::string& name) {
   const auto before = look_at(folder, name);
   if (!before || !S_ISSOCK(before->st_mode)) return;
@@ -51,7 +51,7 @@ PublishedSocket& PublishedSocket::operator=(PublishedSocket&& other) noexcept {
 }
 
 Result<PublishedSocket> PublishedSocket::publish(const SocketsFolder& folder, const std::string& name, unsigned mode) {
-  // Without the lock, when a stopped process keeps it, nobody else removes anything either.
+  // If a stopped process keeps the lock we go on without it: nobody else removes anything then either.
   NITRO_TRY(const FolderLock lock, take_publication_lock(folder, kPatience));
   const std::string unpublished = name.substr(0, name.rfind(".sock")) + std::string(kUnpublished);
   for (const std::string& left : {unpublished, name}) remove_if_nobody_listens(folder, left);
@@ -79,12 +79,12 @@ void PublishedSocket::withdraw() {
 
 Result<Fd> connect_to_published(const SocketsFolder& folder, const std::string& name) {
   NITRO_TRY(Fd socket, connect_unix(folder.path_of(name), Wait::kNo));
-  // Of a connected socket these are the credentials that the listener had when it began to listen (unix(7)).
+  // For a connected socket these are the credentials the listener had when it began to listen (unix(7)).
   NITRO_TRY(const PeerCredentials listener, peer_credentials(socket.get()));
   if (folder.admits(listener.uid)) return socket;
   return Failure(
       Error(ErrorCode::kSocket,
-            fmt::format("user {} listens on {}, who has no enclaves there", listener.uid, quote(folder.path_of(name))),
+            fmt::format("user {}, who has no enclaves there, listens on {}", listener.uid, quote(folder.path_of(name))),
             EPERM));
 }
 

@@ -11,9 +11,9 @@
 
 namespace nitro::proc {
 
-/// A listening stream socket that has its name in a sockets folder from the moment in which it listens, and not before:
-/// it is made under another name and renamed. So a socket that refuses a connection shows that its process is
-/// gone. Takes the name away when it is destroyed, unless another file has it by then.
+/// A listening stream socket whose name appears in a sockets folder only once it listens: it is created under another
+/// name and renamed. So a socket that refuses a connection shows that its process is gone. The destructor removes the
+/// name, unless another file has it by then.
 class PublishedSocket {
  public:
   PublishedSocket() = default;
@@ -21,13 +21,13 @@ class PublishedSocket {
   PublishedSocket& operator=(PublishedSocket&& other) noexcept;
   ~PublishedSocket() { withdraw(); }
 
-  /// `name` ends with ".sock"; `mode` is not subject to the umask. What a killed process left under the name is
-  /// replaced. Errors: kSocket, with EEXIST when a process listens under this name; kFilePermissions.
+  /// `name` ends with ".sock"; `mode` is not subject to the umask. Replaces a socket that a killed process left under
+  /// the name. Errors: kSocket, with EEXIST when a process listens under this name; kFilePermissions.
   static Result<PublishedSocket> publish(const SocketsFolder& folder, const std::string& name, unsigned mode);
 
   /// Non-blocking; -1 when there is none.
   [[nodiscard]] int fd() const { return listener_.get(); }
-  /// Removes the name, then stops to listen.
+  /// Removes the name, then stops listening.
   void withdraw();
 
  private:
@@ -41,16 +41,16 @@ class PublishedSocket {
   ino_t inode_ = 0;
 };
 
-/// Connects to the process behind a socket of the folder; does not wait, and fails with EAGAIN when the process takes
-/// no more connections. Errors: kSocket with the errno of connect(2), or with EPERM when the process that listens there
-/// is of a user whom the folder does not admit.
+/// Connects to the process behind a socket of the folder without waiting; fails with EAGAIN when the process accepts no
+/// more connections. Errors: kSocket with the errno of connect(2), or with EPERM when the listening process belongs to
+/// a user that the folder does not admit.
 Result<Fd> connect_to_published(const SocketsFolder& folder, const std::string& name);
 
-/// Removes the socket `name` (published, or not yet) when nobody listens there any more. Nothing happens to another
-/// file, to a socket that another process is just publishing, or in a folder in which this user may not do so.
+/// Removes the socket `name` (published or not) if nobody listens on it any more. Leaves alone other files, sockets
+/// that another process is publishing, and folders in which this user may not remove files.
 void remove_if_stale(const SocketsFolder& folder, const std::string& name);
 
-/// The name that a socket has until it listens.
+/// Whether this is the name of a socket that does not listen yet.
 [[nodiscard]] bool is_unpublished_name(std::string_view name);
 
 }  // namespace nitro::proc

@@ -17,7 +17,7 @@
 namespace nitro::proc {
 namespace {
 
-/// Why a folder with this owner and mode is not trusted; empty when it is.
+/// Returns why a folder with this owner and mode is not trusted; empty if it is.
 std::string distrust(SocketsFolder::Kind kind, const struct stat& status) {
   const uid_t user = ::geteuid();
   const bool ours = status.st_uid == user;
@@ -37,7 +37,7 @@ Failure untrusted(const std::string& path, const std::string& reason) {
               fmt::format("the sockets folder {} is not trusted: {}", quote(path), reason));
 }
 
-/// Keeps the errno.
+/// Preserves errno.
 bool is_link(const std::string& path) {
   const int error = errno;
   struct stat status {};
@@ -78,7 +78,7 @@ Result<std::vector<std::string>> SocketsFolder::names() const {
   const auto failure = [this] {
     return fail_errno(ErrorCode::kReadFromDisk, fmt::format("reading the sockets folder {}", quote(path_)));
   };
-  // A description of its own, as reading moves its position.
+  // A separate open file description, as reading moves its position.
   Fd fd(::openat(this->fd(), ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (!fd) return failure();
   const std::unique_ptr<DIR, int (*)(DIR*)> directory(::fdopendir(fd.get()), ::closedir);

@@ -14,11 +14,11 @@
 namespace nitro::proc {
 namespace {
 
-// Later than the kernel headers of Debian 12 (include/uapi/linux/landlock.h); the kernel that runs may have them.
-constexpr std::uint64_t kTruncate = 1ULL << 14;            // from version 3 on
-constexpr std::uint64_t kIoctlDevice = 1ULL << 15;         // from version 5 on
-constexpr std::uint64_t kTcp = 1ULL << 0 | 1ULL << 1;      // bind and connect, from version 4 on
-constexpr std::uint64_t kAbstractUnixSockets = 1ULL << 0;  // of other processes, from version 6 on
+// Newer than the kernel headers of Debian 12 (include/uapi/linux/landlock.h); the running kernel may have them.
+constexpr std::uint64_t kTruncate = 1ULL << 14;            // since version 3
+constexpr std::uint64_t kIoctlDevice = 1ULL << 15;         // since version 5
+constexpr std::uint64_t kTcp = 1ULL << 0 | 1ULL << 1;      // bind and connect, since version 4
+constexpr std::uint64_t kAbstractUnixSockets = 1ULL << 0;  // of other processes, since version 6
 
 struct Ruleset {
   std::uint64_t files;
@@ -27,16 +27,16 @@ struct Ruleset {
 };
 
 constexpr std::uint64_t kReading = LANDLOCK_ACCESS_FS_READ_FILE | LANDLOCK_ACCESS_FS_READ_DIR;
-/// Opening the log again after its rotation, an error report, publishing and removing sockets, the lock file; removing
-/// the folder of a local enclave with what host programs have put there.
+/// For reopening the log after its rotation, error reports, publishing and removing sockets, the lock file; and for
+/// removing the folder of a local enclave with what host programs have put there.
 constexpr std::uint64_t kInFolders = kReading | LANDLOCK_ACCESS_FS_WRITE_FILE | LANDLOCK_ACCESS_FS_MAKE_REG |
                                      LANDLOCK_ACCESS_FS_MAKE_SOCK | LANDLOCK_ACCESS_FS_REMOVE_FILE |
                                      LANDLOCK_ACCESS_FS_REMOVE_DIR;
 
-/// All that a kernel with this version of Landlock can forbid.
+/// Everything that a kernel with this version of Landlock can forbid.
 Ruleset everything(long version) {
   Ruleset all{.files = LANDLOCK_ACCESS_FS_MAKE_SYM << 1, .network = 0, .scoped = 0};
-  // The first version has the lowest bits, up to making symbolic links.
+  // The first version has the lowest bits, up to creating symbolic links.
   all.files -= 1;
   if (version >= 2) all.files |= LANDLOCK_ACCESS_FS_REFER;
   if (version >= 3) all.files |= kTruncate;
@@ -46,7 +46,7 @@ Ruleset everything(long version) {
   return all;
 }
 
-/// Kernels read as much of the structure as they know, and take what is behind for an error unless it is zero.
+/// A kernel reads the part of the structure that it knows, and fails unless the rest is zero.
 std::size_t size_for(long version) {
   if (version >= 6) return sizeof(Ruleset);
   return version >= 4 ? offsetof(Ruleset, scoped) : offsetof(Ruleset, network);
@@ -64,9 +64,9 @@ int restrict_files(const std::vector<std::string>& folders) {
   for (const std::string& path : folders) {
     const Fd folder(::open(path.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
     if (!folder) {
-      // With a rule missing the process could not do its work; better that it goes on without the restriction.
+      // Without one of the rules the process could not do its work: go on unrestricted instead.
       if (errno == EMFILE || errno == ENFILE || errno == ENOMEM) return errno;
-      continue;  // A folder that is not there, or cannot be reached, needs no access.
+      continue;  // A missing or unreachable folder needs no access.
     }
     const landlock_path_beneath_attr rule{.allowed_access = kInFolders, .parent_fd = folder.get()};
     if (::syscall(SYS_landlock_add_rule, ruleset.get(), LANDLOCK_RULE_PATH_BENEATH, &rule, 0) != 0) return errno;

@@ -17,9 +17,9 @@ void enter_sandbox(const SandboxNeeds& needs, const std::function<void(const std
   const auto look_at = [&on_missing](int error, const char* what) {
     if (error != 0) on_missing(fmt::format("the enclave process keeps {}: {}", what, std::strerror(error)));
   };
-  // Root's QEMU has a user of its own, whom root without this capability cannot kill. Nor could the kernel on behalf of
-  // an enclave process that was killed itself: a parent death signal is sent with what its sender may (kernel/signal.c,
-  // check_kill_permission). The filter leaves nobody else to be killed.
+  // Root's QEMU has its own user, and root needs this capability to kill it. The kernel needs it too, to kill QEMU on
+  // behalf of an enclave process that was killed: a parent death signal is sent with the privileges of its sender
+  // (kernel/signal.c, check_kill_permission). The filter leaves no other process that can be killed.
   const unsigned long long kept = needs.engine > 0 && ::geteuid() == 0 ? 1ULL << CAP_KILL : 0;
   SystemCallFilter filter(needs.engine);
   look_at(drop_capabilities(kept), "its capabilities");

@@ -18,16 +18,16 @@
 namespace nitro::proc {
 namespace {
 
-// Which calls a C library makes for a function changes with its version. Where it tries a new one first, such as
-// clone3, statx or faccessat2, ENOSYS makes it fall back to the older one; any other error is taken for the answer.
+// Which system calls a C library makes for a function changes with its version. Where it tries a newer one first, such
+// as clone3, statx or faccessat2, ENOSYS makes it fall back to the older one; any other error would be final.
 constexpr std::uint32_t kOtherwise = SCMP_ACT_ERRNO(ENOSYS);
 
-// A group a line, not a call a line.
+// Grouped by subject, not one call per line.
 // clang-format off
 constexpr std::initializer_list<int> kAllowed = {
-    // Memory; mapping code is looked at below.
+    // Memory; executable mappings are restricted below.
     SCMP_SYS(brk), SCMP_SYS(munmap), SCMP_SYS(mremap), SCMP_SYS(madvise),
-    // Threads: the one that measures the image and those that hash for it, their end, and the C library's locks.
+    // Threads: the one that measures the image and its hashing threads, their exit, and the C library's locks.
     SCMP_SYS(futex), SCMP_SYS(rseq), SCMP_SYS(set_robust_list), SCMP_SYS(exit), SCMP_SYS(exit_group),
     SCMP_SYS(gettid), SCMP_SYS(sched_yield), SCMP_SYS(sched_getaffinity), SCMP_SYS(getcpu), SCMP_SYS(membarrier),
     // The event loop: descriptors, timers, signals, and the kicks and calls of the rings.
@@ -37,29 +37,29 @@ constexpr std::initializer_list<int> kAllowed = {
     // Streams, the image and the log.
     SCMP_SYS(read), SCMP_SYS(readv), SCMP_SYS(pread64), SCMP_SYS(write), SCMP_SYS(writev), SCMP_SYS(pwrite64),
     SCMP_SYS(lseek), SCMP_SYS(fadvise64), SCMP_SYS(close), SCMP_SYS(close_range), SCMP_SYS(dup),
-    // Commands, the console, vsock. Which sockets can be made is below.
+    // Commands, the console, vsock. The rules below limit the kinds of socket.
     SCMP_SYS(bind), SCMP_SYS(listen), SCMP_SYS(accept), SCMP_SYS(accept4), SCMP_SYS(connect), SCMP_SYS(shutdown),
     SCMP_SYS(recvfrom), SCMP_SYS(recvmsg), SCMP_SYS(sendto), SCMP_SYS(sendmsg), SCMP_SYS(getsockopt),
     SCMP_SYS(setsockopt), SCMP_SYS(getsockname), SCMP_SYS(getpeername),
-    // Files: the log after its rotation, error reports, publishing, watching and removing sockets, the lock file,
-    // removing a local enclave's folder. No mode or owner of a file can be changed by its name.
+    // Files: reopening the log after its rotation, error reports, publishing, watching and removing sockets, the lock
+    // file, removing a local enclave's folder. None of these changes the mode or owner of a file by name.
     SCMP_SYS(open), SCMP_SYS(openat), SCMP_SYS(stat), SCMP_SYS(lstat), SCMP_SYS(fstat), SCMP_SYS(newfstatat),
     SCMP_SYS(statx), SCMP_SYS(fstatfs), SCMP_SYS(access), SCMP_SYS(faccessat), SCMP_SYS(faccessat2),
     SCMP_SYS(readlink), SCMP_SYS(readlinkat), SCMP_SYS(getdents64), SCMP_SYS(unlink), SCMP_SYS(unlinkat),
     SCMP_SYS(rmdir), SCMP_SYS(rename), SCMP_SYS(renameat), SCMP_SYS(renameat2), SCMP_SYS(flock), SCMP_SYS(fchmod),
     SCMP_SYS(umask), SCMP_SYS(inotify_init1), SCMP_SYS(inotify_add_watch), SCMP_SYS(inotify_rm_watch),
-    // Signals, and the end of a child. The rule below says to which processes.
+    // Signals, and the end of a child. A rule below limits the target processes.
     SCMP_SYS(rt_sigaction), SCMP_SYS(rt_sigprocmask), SCMP_SYS(rt_sigreturn), SCMP_SYS(sigaltstack),
     SCMP_SYS(restart_syscall), SCMP_SYS(wait4), SCMP_SYS(waitid),
-    // What time it is, who this is, what there is.
+    // Time, identity, information about the system.
     SCMP_SYS(clock_gettime), SCMP_SYS(clock_getres), SCMP_SYS(clock_nanosleep), SCMP_SYS(nanosleep),
     SCMP_SYS(gettimeofday), SCMP_SYS(time), SCMP_SYS(getrandom), SCMP_SYS(getpid), SCMP_SYS(getppid),
     SCMP_SYS(getuid), SCMP_SYS(geteuid), SCMP_SYS(getgid), SCMP_SYS(getegid), SCMP_SYS(uname), SCMP_SYS(sysinfo),
 };
 
-// No part of this process makes these, whatever it is given and whatever library it is linked with. A process that does
-// has been taken over: it ends before it can try something else. QEMU ends with it, and the kernel frees a device's
-// enclave.
+// No part of this process makes these calls, whatever its input and whichever libraries it is linked with. A process
+// that does has been taken over: it is killed before it can try anything else. QEMU dies with it, and the kernel frees
+// a device's enclave.
 constexpr std::initializer_list<int> kOfAnIntruder = {
     SCMP_SYS(execve), SCMP_SYS(execveat), SCMP_SYS(fork), SCMP_SYS(vfork), SCMP_SYS(ptrace),
     SCMP_SYS(process_vm_readv), SCMP_SYS(process_vm_writev), SCMP_SYS(kcmp), SCMP_SYS(pidfd_getfd), SCMP_SYS(setuid),
@@ -78,7 +78,7 @@ constexpr std::initializer_list<int> kOfAnIntruder = {
 scmp_arg_cmp is(unsigned argument, scmp_datum_t value) {
   return {.arg = argument, .op = SCMP_CMP_EQ, .datum_a = value, .datum_b = 0};
 }
-/// The 32 bits of an int: the upper half of the register says nothing.
+/// Compares the 32 bits of an int: the upper half of the register is undefined.
 scmp_arg_cmp is_int(unsigned argument, std::uint32_t value) {
   return {.arg = argument, .op = SCMP_CMP_MASKED_EQ, .datum_a = 0xffffffff, .datum_b = value};
 }
@@ -91,18 +91,18 @@ scmp_arg_cmp has(unsigned argument, scmp_datum_t bits) {
 
 }  // namespace
 
-/// A filter in the making. The first error stays; nothing more is added after it.
+/// A filter under construction. The first error is kept; nothing more is added after it.
 class SystemCallFilter::Filter {
  public:
   Filter() : filter_(seccomp_init(kOtherwise)) {
     if (filter_ == nullptr) error_ = ENOMEM;
-    // All threads; a tree instead of a list, as every system call passes through it; nothing in another ABI than the
-    // program's.
+    // Applies to all threads; a tree instead of a list, as every system call passes through it; rejects other ABIs than
+    // the program's.
     set(SCMP_FLTATR_CTL_TSYNC, 1);
     set(SCMP_FLTATR_CTL_OPTIMIZE, 2);
     set(SCMP_FLTATR_ACT_BADARCH, SCMP_ACT_KILL_PROCESS);
-    // A line in the kernel's log for each call that is refused, so that one that is missing here is seen. From Linux
-    // 4.14 on; before, there is the filter without it.
+    // Logs each refused call in the kernel's log, so that a call missing from the list is noticed. Since Linux 4.14;
+    // before that, the filter works without it.
     if (error_ == 0) static_cast<void>(seccomp_attr_set(filter_.get(), SCMP_FLTATR_CTL_LOG, 1));
   }
 
@@ -129,24 +129,25 @@ SystemCallFilter::SystemCallFilter(pid_t engine) : filter_(std::make_unique<Filt
   Filter& filter = *filter_;
   for (const int call : kAllowed) filter.add(SCMP_ACT_ALLOW, call);
   for (const int call : kOfAnIntruder) filter.add(SCMP_ACT_KILL_PROCESS, call);
-  // No memory becomes code.
+  // No memory can become executable.
   filter.add(SCMP_ACT_ALLOW, SCMP_SYS(mmap), {lacks(2, PROT_EXEC)});
   filter.add(SCMP_ACT_ALLOW, SCMP_SYS(mprotect), {lacks(2, PROT_EXEC)});
-  // A thread, not a process. clone3 has its flags in memory, where no filter sees them: ENOSYS leads to clone.
+  // A thread, not a process. clone3 has its flags in memory, out of the filter's sight: ENOSYS makes the C library use
+  // clone.
   filter.add(SCMP_ACT_ALLOW, SCMP_SYS(clone), {has(0, CLONE_THREAD)});
   filter.add(SCMP_ACT_KILL_PROCESS, SCMP_SYS(clone), {lacks(0, CLONE_THREAD)});
-  // Sockets of this machine and of the hypervisor's; no network.
+  // Local and vsock sockets; no network.
   for (const std::uint32_t family : {std::uint32_t{AF_UNIX}, std::uint32_t{AF_VSOCK}})
     filter.add(SCMP_ACT_ALLOW, SCMP_SYS(socket), {is_int(0, family)});
   filter.add(SCMP_ACT_ALLOW, SCMP_SYS(socketpair), {is_int(0, AF_UNIX)});
-  // No F_SETOWN and F_SETSIG: they would send any signal with what root may (fcntl(2)), to anybody.
+  // No F_SETOWN and F_SETSIG: they could send any signal to any process with root's privileges (fcntl(2)).
   for (const int command :
        {F_DUPFD_CLOEXEC, F_GETFD, F_SETFD, F_GETFL, F_SETFL, F_OFD_GETLK, F_OFD_SETLK, F_GET_SEALS, F_ADD_SEALS}) {
     filter.add(SCMP_ACT_ALLOW, SCMP_SYS(fcntl), {is_int(1, static_cast<std::uint32_t>(command))});
   }
-  // A lock file gets the group of its folder, never another owner.
+  // A lock file gets the group of its folder, but never another owner.
   filter.add(SCMP_ACT_ALLOW, SCMP_SYS(fchown), {is_int(1, static_cast<uid_t>(-1))});
-  // Limits are read, not set.
+  // Limits can be read, not set.
   filter.add(SCMP_ACT_ALLOW, SCMP_SYS(prlimit64), {is(2, 0)});
   // abort() ends this process; SIGKILL ends the engine.
   filter.add(SCMP_ACT_ALLOW, SCMP_SYS(tgkill), {is_int(0, static_cast<std::uint32_t>(::getpid()))});

@@ -7,7 +7,8 @@
 
 namespace nitro::proc {
 
-/// The system calls that an enclave process needs. Made in one step and applied in another: making needs memory only.
+/// A filter for the system calls that an enclave process needs. It is built first and applied later: building needs
+/// nothing but memory.
 class SystemCallFilter {
  public:
   /// `engine`: the process that may be killed; -1: none.
@@ -16,7 +17,8 @@ class SystemCallFilter {
   SystemCallFilter(const SystemCallFilter&) = delete;
   SystemCallFilter& operator=(const SystemCallFilter&) = delete;
 
-  /// From now on no thread of this process makes another one. Needs PR_SET_NO_NEW_PRIVS. Returns 0 or an errno.
+  /// Refuses all other calls on every thread of this process from now on. Needs PR_SET_NO_NEW_PRIVS. Returns 0 or an
+  /// errno.
   [[nodiscard]] int apply();
 
  private:

@@ -12,8 +12,8 @@
 
 namespace nitro::proc {
 
-/// A queue of bytes with a fixed capacity. It takes memory with the first byte and gives it back on release(); pages
-/// that were never written cost nothing.
+/// A byte queue with a fixed capacity. It allocates with the first byte and frees on release(); pages that were never
+/// written cost nothing.
 class ByteRing {
  public:
   explicit ByteRing(std::size_t capacity_bytes) : capacity_(capacity_bytes) {}
@@ -22,7 +22,7 @@ class ByteRing {
   [[nodiscard]] bool empty() const { return size_ == 0; }
   [[nodiscard]] std::size_t room() const { return capacity_ - size_; }
 
-  /// Takes as many bytes as there is room for; returns how many.
+  /// Takes as many bytes as fit; returns how many.
   std::size_t push(std::span<const std::byte> bytes) {
     if (!bytes_) bytes_ = std::make_unique_for_overwrite<std::byte[]>(capacity_);
     const std::size_t count = std::min(bytes.size(), room());
@@ -34,13 +34,13 @@ class ByteRing {
     return count;
   }
 
-  /// All bytes, oldest first, in at most two pieces (the second may be empty). Valid until the next change.
+  /// Returns all bytes, oldest first, in at most two pieces (the second may be empty). Valid until the next change.
   [[nodiscard]] std::array<iovec, 2> pieces() const {
     const std::size_t first = std::min(size_, capacity_ - start_);
     return {iovec{bytes_.get() + start_, first}, iovec{bytes_.get(), size_ - first}};
   }
 
-  /// Forgets the oldest `count` bytes, at most size().
+  /// Discards the oldest `count` bytes, at most size().
   void pop(std::size_t count) {
     start_ = (start_ + count) % capacity_;
     size_ -= count;

@@ -21,8 +21,8 @@ bool overlap(std::uint64_t a, std::uint64_t a_size, std::uint64_t b, std::uint64
   return a < b + b_size && b < a + a_size;
 }
 
-/// Makes sure that the file behind a region keeps its pages: memfds of QEMU are sealed against shrinking, others get
-/// the seal here.
+/// Makes sure that the file behind a region cannot lose its pages: QEMU seals its memfds against shrinking; other files
+/// get the seal here.
 Result<void> forbid_shrinking(int fd) {
   const int seals = ::fcntl(fd, F_GET_SEALS);
   if (seals < 0) return fail_errno(ErrorCode::kEnclaveBoot, "asking for the seals of the guest memory file");
@@ -55,7 +55,7 @@ Result<void> GuestMemory::add(const MemoryRegionLayout& layout, int fd) {
   NITRO_TRY(const std::uint64_t length, file_size(fd));
   if (layout.file_offset + layout.size > length) return refuse("is longer than its file");
 
-  // mmap(2) wants a page boundary of the file; a region may start anywhere.
+  // mmap(2) needs a page-aligned file offset; a region may start anywhere.
   const auto page = static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE));
   const std::uint64_t lead = layout.file_offset % page;
   auto mapping = Mapping::map(fd, layout.size + lead, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE,

@@ -13,7 +13,7 @@
 
 namespace nitro::proc {
 
-/// Where one piece of guest memory lies: in the guest's physical addresses, in the front-end's own virtual addresses,
+/// The location of one region of guest memory: in the guest's physical addresses, in the front-end's virtual addresses,
 /// and in the file that backs it (vhost-user, "Memory regions description"). Sizes and offsets in bytes.
 struct MemoryRegionLayout {
   std::uint64_t guest_address = 0;
@@ -22,26 +22,26 @@ struct MemoryRegionLayout {
   std::uint64_t file_offset = 0;
 };
 
-/// The guest's memory as this process sees it. Every address that comes from the guest or from the front-end is looked
-/// up here and nowhere else; what is not wholly inside a region is not memory. The bytes change under us at any time:
-/// so copy first, and check the copy.
+/// The guest's memory as seen by this process. Every address from the guest or the front-end is resolved here and
+/// nowhere else; an address range that is not entirely inside regions is rejected. The bytes may change at any time, so
+/// copy first and check the copy.
 class GuestMemory {
  public:
   /// vhost-user allows eight regions in one table.
   static constexpr std::size_t kMaxRegions = 8;
 
-  /// Maps a region; `fd` is borrowed. Refused are: empty and wrapping regions, overlaps in guest or front-end
-  /// addresses, a ninth region, and files that are too short or could be shortened later (no F_SEAL_SHRINK and no way
-  /// to add it): touching a page that was cut off would kill us with SIGBUS. Errors: kEnclaveBoot.
+  /// Maps a region; `fd` is borrowed. Refuses empty and wrapping regions, overlaps in guest or front-end addresses, a
+  /// ninth region, and files that are too short or could be shortened later (no F_SEAL_SHRINK and no way to add it):
+  /// touching a page that was cut off would kill us with SIGBUS. Errors: kEnclaveBoot.
   Result<void> add(const MemoryRegionLayout& layout, int fd);
 
   [[nodiscard]] std::size_t region_count() const { return regions_.size(); }
 
-  /// `size` bytes at a front-end address; empty unless all of them lie in one region.
+  /// Returns `size` bytes at a front-end address; empty unless all of them lie in one region.
   [[nodiscard]] std::span<std::byte> at_user_address(std::uint64_t address, std::uint64_t size) const;
 
-  /// Appends the pieces of our memory that make up a guest buffer (more than one where regions meet). False, with
-  /// `pieces` as it was, when any byte of the buffer is not memory. An empty buffer adds nothing.
+  /// Appends the pieces of our memory that make up a guest buffer (more than one where regions meet). Returns false,
+  /// leaving `pieces` unchanged, if any byte of the buffer is outside memory. An empty buffer adds nothing.
   [[nodiscard]] bool append(std::uint64_t guest_address, std::uint64_t size, std::vector<iovec>& pieces) const;
 
  private:

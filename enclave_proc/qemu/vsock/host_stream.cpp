@@ -17,7 +17,7 @@ struct Sent {
   bool failed = false;
 };
 
-/// One sendmsg(2), repeated only when a signal came first.
+/// Calls sendmsg(2) once; retries only after a signal.
 Sent send_pieces(int socket, iovec* pieces, std::size_t count) {
   while (true) {
     msghdr message{};
@@ -48,7 +48,7 @@ void drop_front(std::vector<iovec>& pieces, std::size_t count) {
 
 HostStream::Written HostStream::write(std::vector<iovec>& pieces) {
   Written written;
-  // Behind what was kept, or the order would be lost.
+  // Kept bytes go first, to preserve the order.
   while (buffer_.empty() && !pieces.empty()) {
     const Sent sent = send_pieces(socket_.get(), pieces.data(), std::min(pieces.size(), kMaxPieces));
     if (sent.failed) return {.bytes = written.bytes, .failed = true};
@@ -87,7 +87,7 @@ HostStream::Read HostStream::read(std::vector<iovec>& pieces) const {
   message.msg_iov = pieces.data();
   message.msg_iovlen = pieces.size();
   while (true) {
-    // No room for control messages: the kernel drops descriptors that come along.
+    // There is no room for control messages: the kernel drops descriptors that come along.
     const ssize_t got = ::recvmsg(socket_.get(), &message, MSG_DONTWAIT);
     if (got > 0) return {Got::kBytes, static_cast<std::size_t>(got)};
     if (got == 0) return {Got::kEnd, 0};

@@ -12,30 +12,30 @@
 
 namespace nitro::proc {
 
-/// The longest list of pieces that readv(2) and writev(2) take (IOV_MAX).
+/// The longest list of pieces that readv(2) and writev(2) accept (IOV_MAX).
 inline constexpr std::size_t kMaxPieces = 1024;
 
-/// The host program's end of a vsock connection: a stream socket, and the bytes of the guest that it did not take yet.
-/// Passive and without a callback of its own: the caller watches the socket and calls flush() when it is writable.
+/// The host program's end of a vsock connection: a stream socket, and the bytes of the guest that it has not accepted
+/// yet. Passive, without callbacks: the caller watches the socket and calls flush() when it is writable.
 class HostStream {
  public:
-  /// `buffer_bytes` is how much is kept for a program that does not read.
+  /// `buffer_bytes`: how much is kept for a program that does not read.
   explicit HostStream(std::size_t buffer_bytes) : buffer_(buffer_bytes) {}
 
   void connect(Fd socket) { socket_ = std::move(socket); }
   [[nodiscard]] int fd() const { return socket_.get(); }
 
   struct Written {
-    std::size_t bytes = 0;  ///< that have left for the socket, kept ones included
-    bool failed = false;    ///< the socket takes nothing any more; what was kept is dropped
+    std::size_t bytes = 0;  ///< written to the socket, including kept ones
+    bool failed = false;    ///< the socket accepts nothing more; kept bytes were dropped
   };
-  /// Writes what the socket takes and keeps the rest. There must be room: buffered_bytes() plus the size of `pieces` is
-  /// at most the size of the buffer. `pieces` are used up.
+  /// Writes what the socket accepts and keeps the rest. There must be room: buffered_bytes() plus the size of `pieces`
+  /// is at most the size of the buffer. `pieces` are consumed.
   Written write(std::vector<iovec>& pieces);
-  /// Writes what was kept.
+  /// Writes the kept bytes.
   Written flush();
   [[nodiscard]] std::size_t buffered_bytes() const { return buffer_.size(); }
-  /// Drops what was kept.
+  /// Drops the kept bytes.
   void drop() { buffer_.release(); }
 
   enum class Got { kBytes, kNothingNow, kEnd, kFailed };
@@ -43,13 +43,13 @@ class HostStream {
     Got got = Got::kNothingNow;
     std::size_t bytes = 0;
   };
-  /// Reads into `pieces`, at most kMaxPieces. Fewer bytes than there is room for do not mean that the socket is empty:
-  /// a read ends at a message with descriptors, and those are never taken (unix(7), SCM_RIGHTS).
+  /// Reads into `pieces`, at most kMaxPieces. A short read does not mean that the socket is empty: a read ends at a
+  /// message with descriptors, which are never accepted (unix(7), SCM_RIGHTS).
   [[nodiscard]] Read read(std::vector<iovec>& pieces) const;
 
-  /// The guest reads no more: the program's writes fail with EPIPE.
+  /// The guest stops reading: the program's writes fail with EPIPE.
   void stop_reading() const;
-  /// The guest writes no more: the program reads its end as soon as it has read what was kept.
+  /// The guest stops writing: the program reads end-of-file once it has read the kept bytes.
   void finish();
 
  private:
@@ -60,7 +60,7 @@ class HostStream {
   bool finishing_ = false;
 };
 
-/// Forgets the first `count` bytes of `pieces`.
+/// Removes the first `count` bytes of `pieces`.
 void drop_front(std::vector<iovec>& pieces, std::size_t count);
 
 }  // namespace nitro::proc

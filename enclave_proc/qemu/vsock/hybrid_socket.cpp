@@ -27,7 +27,7 @@ namespace {
 
 using Status = VirtioVsock::DialResult::Status;
 
-/// After socket(2) has failed: for want of what other connections may give back.
+/// Whether socket(2) failed for lack of resources that other connections may free.
 bool no_socket_now() {
   return errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM;
 }
@@ -39,11 +39,11 @@ VirtioVsock::DialResult dial_unix(const std::string& path) {
   std::memcpy(address.sun_path, path.data(), path.size());
   Fd socket(::socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
   if (!socket) return {no_socket_now() ? Status::kBusy : Status::kRefused, Fd()};
-  // The call is declared for sockaddr, which all addresses begin like.
+  // connect(2) is declared for sockaddr, the common header of all addresses.
   if (::connect(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0) {
     return {Status::kConnected, std::move(socket)};
   }
-  // unix(7): a full backlog is EAGAIN, and nothing tells when there is room again.
+  // unix(7): a full backlog is EAGAIN, and nothing reports when it has room again.
   if (errno == EAGAIN) return {Status::kBusy, Fd()};
   return {};
 }
@@ -65,7 +65,7 @@ LocalFolder::~LocalFolder() {
 }
 
 Result<LocalFolder> LocalFolder::create(std::string path) {
-  // Programs could not listen for the enclave under a longer name (unix(7): sun_path, with its final zero byte).
+  // Programs could not listen for the enclave under a longer path (unix(7): sun_path, with its final zero byte).
   constexpr std::size_t kLongestPath = sizeof(sockaddr_un::sun_path) - 1 - std::string_view("/port_4294967294").size();
   if (path.size() > kLongestPath) {
     return fail(ErrorCode::kSocket, fmt::format("the path {} is too long for sockets in it: {} bytes, at most {}",
@@ -76,7 +76,8 @@ Result<LocalFolder> LocalFolder::create(std::string path) {
     return fail_errno(ErrorCode::kFileOperation, fmt::format("creating the folder {}", quote(unlocked)));
   }
   Fd lock(::open(unlocked.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  // Renaming onto a folder replaces it when it is empty, so look first: nobody else makes this name at the same time.
+  // Renaming onto an empty folder would replace it, so check first: no other process creates this name at the same
+  // time.
   const bool taken = ::access(path.c_str(), F_OK) == 0;
   if (taken) errno = EEXIST;
   if (taken || !lock || ::flock(lock.get(), LOCK_EX | LOCK_NB) != 0 || ::rename(unlocked.c_str(), path.c_str()) != 0) {
@@ -99,7 +100,7 @@ Result<void> remove_stale_local_folder(const std::string& path) {
   }
   const Fd folder(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
   const bool held = !folder || ::flock(folder.get(), LOCK_EX | LOCK_NB) != 0;
-  // One that is just being made is not locked yet.
+  // A folder that is being created is not locked yet.
   const bool new_born = path.ends_with(kUnlockedSuffix) && std::time(nullptr) - status.st_mtime < 60;
   if (held || new_born) {
     return fail(ErrorCode::kFileOperation, fmt::format("{} belongs to an enclave that runs", quote(path)));
@@ -142,7 +143,7 @@ std::optional<std::uint32_t> parse_connect_line(std::string_view line) {
 Result<std::unique_ptr<ConnectListener>> ConnectListener::start(EventLoop& loop, const std::string& path,
                                                                 VirtioVsock& device,
                                                                 std::chrono::milliseconds handshake_limit) {
-  // The constructor is private, so make_unique cannot reach it.
+  // The constructor is private: make_unique cannot reach it.
   std::unique_ptr<ConnectListener> listener(new ConnectListener(loop, device, handshake_limit));
   NITRO_CHECK(listener->gate_.open(path, 0600, [self = listener.get()](Fd socket) { self->add(std::move(socket)); }));
   return listener;
@@ -158,12 +159,12 @@ void ConnectListener::add(Fd socket) {
   }
   client->watch = std::move(*watch);
   client->timer = loop_.watch_timer(handshake_limit_, [this, client] { drop(client); });
-  // The others wait in the backlog until one of these has finished.
+  // Further clients wait in the backlog until one of these has finished.
   if (clients_.size() >= kMaxHandshakes) gate_.hold();
 }
 
 void ConnectListener::on_client(Clients::iterator client) {
-  // The client may write on behind its line: take no byte that is not the line's.
+  // The client may write more after its line: take no byte beyond the line.
   std::array<char, kMaxLine> bytes;
   const ssize_t peeked =
       ::recv(client->socket.get(), bytes.data(), kMaxLine - client->line.size(), MSG_PEEK | MSG_DONTWAIT);

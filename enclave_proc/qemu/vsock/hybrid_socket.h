@@ -18,8 +18,8 @@
 
 namespace nitro::proc {
 
-/// The folder in which one local enclave's sockets are: `connect`, `port_<P>` of host programs, `console`. Mode 0700;
-/// removed with all that is in it on destruction.
+/// The folder that holds one local enclave's sockets: `connect`, `port_<P>` of host programs, `console`. Mode 0700;
+/// removed with its contents on destruction.
 class LocalFolder {
  public:
   LocalFolder() = default;
@@ -31,8 +31,8 @@ class LocalFolder {
   }
   ~LocalFolder();
 
-  /// Errors: kFileOperation when the folder exists or cannot be made; kSocket when its path is too long for the names
-  /// of sockets in it.
+  /// Errors: kFileOperation when the folder exists or cannot be created; kSocket when its path is too long for the
+  /// names of sockets in it.
   static Result<LocalFolder> create(std::string path);
 
   [[nodiscard]] const std::string& path() const { return path_; }
@@ -42,26 +42,26 @@ class LocalFolder {
  private:
   LocalFolder(std::string path, Fd lock) : path_(std::move(path)), lock_(std::move(lock)) {}
   std::string path_;
-  Fd lock_;  // of the folder, with flock(2): tells others that its process lives
+  Fd lock_;  // of the folder, with flock(2): shows others that its process is alive
 };
 
-/// What the folder is called until it is locked; it is then renamed, so that nobody ever sees one that is not.
+/// Suffix of the folder's name until it is locked; it is then renamed, so that nobody ever sees an unlocked one.
 inline constexpr std::string_view kUnlockedSuffix = ".new";
 
-/// Removes the folder that an enclave process left behind when it was killed. Nothing happens to a folder that a
-/// process holds, or to what is not a folder of the calling user. A folder that does not exist is no error. Errors:
-/// kFileOperation.
+/// Removes the folder that a killed enclave process left behind. Leaves alone a folder that a process holds, and
+/// anything that is not a folder of the calling user. A missing folder is not an error. Errors: kFileOperation.
 Result<void> remove_stale_local_folder(const std::string& path);
 
-/// Whether this kernel connects AF_VSOCK sockets of one machine with each other (vsock_loopback). Found out by binding
-/// to CID 1: connecting would leave through the hypervisor of this machine where there is no loopback.
+/// Whether this kernel connects AF_VSOCK sockets of one machine with each other (vsock_loopback). Tests this by binding
+/// to CID 1: without loopback, a connection would leave through the hypervisor of this machine.
 [[nodiscard]] bool kernel_has_vsock_loopback();
 
-/// Where the guest's connections to the host go, port by port: to the hook; to the Unix socket `port_<P>` of the
-/// folder; to CID 1 of AF_VSOCK when the kernel has the loopback; to nobody.
+/// Routes the guest's connections to the host, by port: to the hook; to the Unix socket `port_<P>` of the folder; to
+/// CID 1 of AF_VSOCK if the kernel has loopback; otherwise nowhere.
 class HostPorts {
  public:
-  /// Answers a connection itself by returning one end of a connected stream socket; nothing: somebody else's port.
+  /// Answers a connection itself by returning one end of a connected stream socket, or nullopt for a port that is not
+  /// its own.
   using Hook = std::function<std::optional<Fd>(std::uint32_t port)>;
 
   HostPorts(std::string folder, bool vsock_loopback, Hook hook)
@@ -75,17 +75,17 @@ class HostPorts {
   Hook hook_;
 };
 
-/// The port of a line "CONNECT <port>", without its newline: decimal digits, at most 4294967294 (4294967295 is
+/// Parses a line "CONNECT <port>", without its newline: decimal digits, at most 4294967294 (4294967295 is
 /// VMADDR_PORT_ANY of linux/vm_sockets.h).
 [[nodiscard]] std::optional<std::uint32_t> parse_connect_line(std::string_view line);
 
 /// The socket `connect`: a host program writes "CONNECT <port>\n", reads "OK <host port>\n" once the guest has
-/// accepted, and then talks to the guest's program. In every other case the connection is closed without a word.
-/// Clients that have not finished their line yet are few and have little time. Driven by the event loop.
+/// accepted, and then talks to the guest's program. Otherwise the connection is closed without a reply. The number of
+/// clients with an unfinished line, and their time, is limited. Driven by the event loop.
 class ConnectListener {
  public:
   static constexpr std::size_t kMaxHandshakes = 64;
-  static constexpr std::size_t kMaxLine = 32;  ///< bytes, with the newline
+  static constexpr std::size_t kMaxLine = 32;  ///< bytes, including the newline
   static constexpr std::chrono::seconds kHandshakeTimeout{5};
 
   /// `device` and `loop` must outlive the listener. Errors: kSocket, kEpoll.

@@ -42,13 +42,13 @@ constexpr std::uint32_t kVersionMask = 0x3;
 constexpr std::uint32_t kVersion = 0x1;
 constexpr std::uint32_t kFlagNeedReply = 0x8;
 
-// One call of the loop handles at most so many requests, so that a chatty front-end starves nobody.
+// Requests handled in one round of the loop, so that a busy front-end starves nobody.
 constexpr int kRequestsPerRound = 32;
-// How long to wait for descriptors to come free.
+// How long to wait for descriptors to become available.
 constexpr std::chrono::milliseconds kDescriptorPause(100);
 
-// QEMU gives no queue more entries (VIRTQUEUE_MAX_SIZE, include/hw/virtio/virtio.h). The specification allows 32768,
-// but the time that a hostile ring can cost grows with the square of its size.
+// QEMU uses at most this many entries per queue (VIRTQUEUE_MAX_SIZE, include/hw/virtio/virtio.h). The specification
+// allows 32768, but the time that a hostile ring can cost grows with the square of its size.
 constexpr std::uint32_t kMaxQueueSize = 1024;
 
 // Feature bit 30 says that protocol features exist ("Communication").
@@ -59,7 +59,7 @@ constexpr std::uint64_t kProtocolReplyAck = std::uint64_t{1} << 3;
 constexpr std::uint64_t kProtocolConfig = std::uint64_t{1} << 9;
 constexpr std::uint64_t kOfferedProtocolFeatures = kProtocolMultiQueue | kProtocolReplyAck | kProtocolConfig;
 
-// SET_VRING_KICK, _CALL, _ERR: bits 0 to 7 are the queue, bit 8 says that no descriptor comes along.
+// SET_VRING_KICK, _CALL, _ERR: bits 0 to 7 are the queue, bit 8 says that no descriptor is attached.
 constexpr std::uint64_t kQueueIndexMask = 0xff;
 constexpr std::uint64_t kNoFd = 0x100;
 
@@ -95,7 +95,7 @@ std::vector<std::byte> payload_of(std::uint64_t value) {
 Result<std::unique_ptr<VhostUserBackend>> VhostUserBackend::start(EventLoop& loop, Fd socket, VhostUserDevice& device,
                                                                   EndCallback on_end) {
   NITRO_CHECK(set_nonblocking(socket.get(), true));
-  // The constructor is private, so make_unique cannot reach it.
+  // The constructor is private: make_unique cannot reach it.
   std::unique_ptr<VhostUserBackend> backend(new VhostUserBackend(loop, std::move(socket), device, std::move(on_end)));
   NITRO_TRY(backend->socket_watch_, loop.watch_fd(backend->channel_.fd(), EPOLLIN,
                                                   [self = backend.get()](std::uint32_t) { self->on_readable(); }));
@@ -133,7 +133,7 @@ void VhostUserBackend::on_readable() {
 }
 
 void VhostUserBackend::wait_for_descriptors() {
-  // The socket stays readable meanwhile. Changing a watch that exists does not fail (epoll_ctl(2): EPOLL_CTL_MOD).
+  // The socket stays readable meanwhile. Modifying an existing watch does not fail (epoll_ctl(2): EPOLL_CTL_MOD).
   static_cast<void>(loop_.update(socket_watch_, 0));
   pause_ = loop_.watch_timer(kDescriptorPause, [this] { static_cast<void>(loop_.update(socket_watch_, EPOLLIN)); });
 }
@@ -146,11 +146,11 @@ Result<void> VhostUserBackend::handle(Request& request) {
   Result<Answer> answer = Answer();
   if (handler != nullptr) answer = (this->*handler)(request);
   if (answer && *answer) return channel_.reply(request.type, **answer);
-  // "REPLY_ACK": zero for success. A failed request of a front-end that asked is its to judge; only without that is it
-  // the end. The option may have been chosen by this very request.
+  // "REPLY_ACK": zero for success. A front-end that asked for a reply handles a failed request itself; otherwise a
+  // failure ends the conversation. This very request may have enabled the option.
   const bool wants_answer = (request.flags & kFlagNeedReply) != 0 && (protocol_features_ & kProtocolReplyAck) != 0;
   if (wants_answer) return channel_.reply(request.type, payload_of(answer && handler != nullptr ? 0 : 1));
-  // Unknown requests are of features that were not offered, or of later versions: ignoring them is all one can do.
+  // Unknown requests belong to features that were not offered, or to later versions; they can only be ignored.
   if (!answer) return Failure(std::move(answer).error());
   return {};
 }
@@ -207,7 +207,7 @@ Result<VhostUserBackend::Answer> VhostUserBackend::get_features(Request& /*reque
 Result<VhostUserBackend::Answer> VhostUserBackend::set_features(Request& request) {
   NITRO_TRY(const std::uint64_t features, number(request.payload));
   if ((features & ~offered_features()) != 0) return vhost_user_error("features that were not offered");
-  // virtio 1.2, section 6: a device may insist on VIRTIO_F_VERSION_1. QEMU sends 0 and no more when it resets the
+  // virtio 1.2, section 6: a device may insist on VIRTIO_F_VERSION_1. We cannot: QEMU sends plain 0 when it resets the
   // device.
   features_ = features;
   NITRO_CHECK(refresh());
@@ -276,7 +276,7 @@ Result<GuestMemory> VhostUserBackend::memory_of(const Request& request) const {
 
 Result<VhostUserBackend::Answer> VhostUserBackend::set_memory_table(Request& request) {
   NITRO_TRY(GuestMemory memory, memory_of(request));
-  // Nobody holds pointers into guest memory between two events, except the rings; those are made anew.
+  // Between two events nobody holds pointers into guest memory except the rings, which are recreated.
   for (unsigned i = 0; i < kQueueCount; ++i) {
     if (queues_[i]) settings_[i].base = queues_[i]->queue.next_available();
   }
@@ -343,7 +343,7 @@ Result<VhostUserBackend::Answer> VhostUserBackend::set_queue_addresses(Request& 
 Result<VhostUserBackend::Answer> VhostUserBackend::get_queue_base(Request& request) {
   NITRO_TRY(const VringState state, vring_state(request.payload));
   NITRO_TRY(QueueSettings * queue, queue_named(state.index));
-  // "stop ring upon receiving VHOST_USER_GET_VRING_BASE". Our device has no use for half its queues.
+  // "stop ring upon receiving VHOST_USER_GET_VRING_BASE". Our device cannot run with one of its queues stopped.
   stop_device();
   kick_watches_[state.index].cancel();
   queue->kick.reset();
@@ -369,7 +369,7 @@ Result<VhostUserBackend::QueueFd> VhostUserBackend::queue_fd(Request& request) {
   if ((value & kNoFd) != 0) return named;
   if (request.fds.size() != 1) return vhost_user_error("an event descriptor is missing");
   named.fd = std::move(request.fds.front());
-  // A blocking descriptor would let the front-end stop us in the middle of a read or write.
+  // A blocking descriptor would let the front-end stall us in the middle of a read or write.
   NITRO_CHECK(set_nonblocking(named.fd.get(), true));
   return named;
 }
@@ -388,7 +388,7 @@ Result<VhostUserBackend::Answer> VhostUserBackend::set_call(Request& request) {
     return Answer();
   }
   running->call = std::move(named.fd);
-  // Buffers may have been used while there was nobody to tell; an interrupt too many does no harm.
+  // Buffers may have been used while no call descriptor was set; an extra interrupt does no harm.
   const std::uint64_t one = 1;
   [[maybe_unused]] const ssize_t written = ::write(running->call.get(), &one, sizeof one);
   return Answer();
@@ -474,7 +474,7 @@ void VhostUserBackend::on_kick(unsigned index) {
   const ssize_t got = ::read(settings_[index].kick.get(), &count, sizeof count);
   if (got < 0 && (errno == EAGAIN || errno == EINTR)) return;
   if (got <= 0) {
-    // Not an eventfd, and its other end is gone: it would be readable for ever.
+    // Not an eventfd, and its other end is gone: it would be readable forever.
     kick_watches_[index].cancel();
     return;
   }
@@ -482,8 +482,8 @@ void VhostUserBackend::on_kick(unsigned index) {
 }
 
 void VhostUserBackend::on_broken() {
-  // The driver wrote nonsense into a ring. The machine goes on without the device, whichever queue it was: QEMU is told
-  // through the error descriptor, and the device stays away until QEMU stops that queue or sets it up anew.
+  // The driver wrote invalid data into a ring. The machine goes on without the device, whichever queue it was: the
+  // error descriptor notifies QEMU, and the device stays off until QEMU stops that queue or sets it up again.
   for (unsigned i = 0; i < kQueueCount; ++i) {
     const Virtqueue& queue = queues_[i]->queue;
     if (!queue.broken()) continue;

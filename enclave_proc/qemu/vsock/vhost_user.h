@@ -19,7 +19,7 @@
 
 namespace nitro::proc {
 
-/// A virtqueue and the eventfd that tells the driver about used buffers, as long as the driver runs the device.
+/// A virtqueue and the eventfd that notifies the driver of used buffers, valid while the driver runs the device.
 struct RunningQueue {
   Virtqueue queue;
   Fd call;  ///< may be invalid: the driver polls
@@ -27,38 +27,38 @@ struct RunningQueue {
   void publish() { queue.publish(call.get()); }
 };
 
-/// A virtio device with two queues whose front half (configuration space, registers, interrupts) is in QEMU. All calls
+/// A virtio device with two queues whose front-end (configuration space, registers, interrupts) is in QEMU. All calls
 /// come on the thread of the event loop and must not block.
 class VhostUserDevice {
  public:
   virtual ~VhostUserDevice() = default;
 
-  /// The feature bits of this device type; those of rings and of the protocol are VhostUserBackend's affair.
+  /// The feature bits of this device type; VhostUserBackend handles those of rings and of the protocol.
   [[nodiscard]] virtual std::uint64_t device_features() const = 0;
   /// The device's configuration space; read-only for the driver.
   [[nodiscard]] virtual std::span<const std::byte> config_space() const = 0;
 
-  /// The driver has set both queues up. They stay valid until stopped(). The device calls `on_broken` when it finds
-  /// that one of them is (Virtqueue::broken()), at once and whichever queue was kicked; stopped() comes from within.
+  /// The driver has set up both queues. They stay valid until stopped(). The device calls `on_broken` as soon as it
+  /// finds one of them broken (Virtqueue::broken()), whichever queue was kicked; that call invokes stopped().
   virtual void started(RunningQueue& queue0, RunningQueue& queue1, std::function<void()> on_broken) = 0;
-  /// The driver is gone (reset, reboot, end of the machine) or broke the rules: both queues are about to vanish.
+  /// The driver is gone (reset, reboot, end of the machine) or broke the rules: both queues are about to be destroyed.
   virtual void stopped() = 0;
-  /// The driver has added buffers to queue `index`. Comes only between started() and stopped().
+  /// The driver has added buffers to queue `index`. Called only between started() and stopped().
   virtual void kicked(unsigned index) = 0;
 };
 
 /// The back-end of the vhost-user protocol (QEMU, docs/interop/vhost-user.rst) for one device with two queues, over one
 /// connected Unix stream socket, driven by the event loop.
 ///
-/// The front-end (QEMU) is not trusted: sizes and descriptor counts are bounded, rings must lie in the memory it
-/// shared, a request that makes no sense ends the conversation, and one that is merely unknown is answered with a
-/// failure where an answer was asked for. The same rules make newer front-ends work: what is not offered is not used.
+/// The front-end (QEMU) is not trusted: sizes and descriptor counts are bounded, and rings must lie in the memory it
+/// shared. A malformed request ends the conversation; an unknown one is answered with a failure if it asks for a reply.
+/// The same rules make newer front-ends work: features that are not offered are not used.
 class VhostUserBackend {
  public:
   static constexpr unsigned kQueueCount = 2;
 
   /// Called once, when the conversation is over: with a reason when the front-end broke the protocol, without one when
-  /// it hung up. Comes from within the event loop; the back-end may be destroyed in it.
+  /// it hung up. Called from the event loop; may destroy the back-end.
   using EndCallback = std::function<void(std::optional<Error> reason)>;
 
   /// `socket` is one end of a connected stream socket. `loop` and `device` must outlive the back-end; the device is
@@ -70,11 +70,11 @@ class VhostUserBackend {
   ~VhostUserBackend();
 
   [[nodiscard]] bool device_running() const { return running_; }
-  /// Why the device was stopped, if the driver's rings made no sense; empty after the front-end has set them up anew.
+  /// Why the device was stopped, if the driver's rings were invalid; empty once the front-end has set them up again.
   [[nodiscard]] const std::string& device_failure() const { return device_failure_; }
 
  private:
-  // Everything of one queue that the front-end has told us so far.
+  // All that the front-end has said about one queue so far.
   struct QueueSettings {
     std::uint32_t size = 0;
     std::uint16_t base = 0;
@@ -83,7 +83,7 @@ class VhostUserBackend {
     std::uint64_t available = 0;
     std::uint64_t used = 0;
     bool enabled = false;
-    bool broken = false;  // by the driver; until the front-end stops it or sets it up anew
+    bool broken = false;  // by the driver; until the front-end stops the queue or sets it up again
     Fd kick;
     Fd call;
     Fd error;
@@ -100,7 +100,7 @@ class VhostUserBackend {
   Result<void> handle(Request& request);
   static Handler handler_of(std::uint32_t type);
 
-  // One for each request that does something.
+  // One for each request that has an effect.
   Result<Answer> get_features(Request& request);
   Result<Answer> set_features(Request& request);
   Result<Answer> get_protocol_features(Request& request);
@@ -127,10 +127,10 @@ class VhostUserBackend {
   Result<void> move_queues();
   [[nodiscard]] std::uint64_t offered_features() const;
   Result<QueueSettings*> queue_named(std::uint64_t index);
-  // As queue_named(), for what must not change while the device runs.
+  // Like queue_named(), for settings that must not change while the device runs.
   Result<QueueSettings*> stopped_queue(std::uint64_t index);
 
-  // Starts or stops the device so that it runs exactly when both queues are complete.
+  // Starts or stops the device, so that it runs exactly while both queues are complete.
   Result<void> refresh();
   Result<void> start_device();
   void stop_device();

@@ -16,8 +16,8 @@ constexpr std::size_t kHeaderSize = 12;
 constexpr std::uint32_t kVersion = 0x1;
 constexpr std::uint32_t kFlagReply = 0x4;
 
-// The longest request that a back-end with our features can get is SET_MEM_TABLE with eight regions: 264 bytes;
-// GET_CONFIG carries at most 12 + 256. Larger ones are from a front-end that has lost its way.
+// The longest requests to a back-end with our features are SET_MEM_TABLE with eight regions, 264 bytes, and GET_CONFIG,
+// at most 12 + 256. Anything larger is a broken front-end.
 constexpr std::size_t kMaxPayload = 1024;
 
 std::vector<Fd> descriptors_of(msghdr& message) {
@@ -35,9 +35,9 @@ std::vector<Fd> descriptors_of(msghdr& message) {
 }
 
 struct ReadResult {
-  ssize_t bytes = -1;  // as recvmsg(2) returns them, with errno
+  ssize_t bytes = -1;  // as returned by recvmsg(2), with errno
   std::vector<Fd> fds;
-  bool cut = false;  // not all descriptors are in `fds`
+  bool cut = false;  // `fds` lacks some of the descriptors
 };
 
 ReadResult read_message(int socket, std::span<std::byte> buffer, int flags) {
@@ -65,7 +65,7 @@ Result<VhostUserChannel::Received> VhostUserChannel::receive(VhostUserRequest& r
       const auto payload_size = native<std::uint32_t>(input_, 8);
       if (payload_size > kMaxPayload) {
         return vhost_user_error("a request of " + std::to_string(payload_size) +
-                                " bytes, more than any that was agreed on");
+                                " bytes, more than any negotiated request has");
       }
       size += payload_size;
     }
@@ -83,9 +83,9 @@ Result<VhostUserChannel::Received> VhostUserChannel::receive(VhostUserRequest& r
 }
 
 Result<std::optional<VhostUserChannel::Received>> VhostUserChannel::read_some(std::size_t wanted) {
-  // Descriptors that find no place in this process are lost with the bytes that they came with. So look first, which
-  // makes copies of them, and take the bytes when all find a place. What a look gives may belong to the next request
-  // (Linux looks one message too far), so it is only counted.
+  // If this process has no room for descriptors, they are lost with the bytes that carried them. So peek first, which
+  // duplicates the descriptors, and take the bytes only when all of them fit. A peek may also return descriptors of the
+  // next request (Linux looks one message too far), so those are only counted.
   std::array<std::byte, kHeaderSize + kMaxPayload> buffer;
   ReadResult read = read_message(socket_.get(), std::span(buffer).first(wanted), MSG_PEEK);
   if (read.bytes > 0 && read.cut && read.fds.size() < kMaxFds) return Received::kNoDescriptors;
@@ -100,8 +100,8 @@ Result<std::optional<VhostUserChannel::Received>> VhostUserChannel::read_some(st
   if (got < 0) return fail_errno(ErrorCode::kEnclaveBoot, "reading QEMU's vhost-user connection");
 
   std::vector<Fd> fds = std::move(read.fds);
-  // The kernel cuts the list short where it does not fit into the buffer, or where no descriptor is left.
-  if (read.cut && fds.size() < kMaxFds) return vhost_user_error("no descriptor is left for those of a request");
+  // The kernel truncates the list when it exceeds the buffer, or when no descriptor is left.
+  if (read.cut && fds.size() < kMaxFds) return vhost_user_error("no file descriptors are left for those of a request");
   if (read.cut || input_fds_.size() + fds.size() > kMaxFds) {
     return vhost_user_error("more than " + std::to_string(kMaxFds) + " descriptors with one request");
   }
@@ -118,7 +118,7 @@ Result<void> VhostUserChannel::reply(std::uint32_t type, std::span<const std::by
   std::copy(payload.begin(), payload.end(), message.begin() + kHeaderSize);
   const ssize_t sent = ::send(socket_.get(), message.data(), message.size(), MSG_DONTWAIT | MSG_NOSIGNAL);
   if (sent < 0) return fail_errno(ErrorCode::kEnclaveBoot, "answering QEMU's vhost-user request");
-  // A front-end that reads its answers never lets a few hundred bytes pile up to a full socket.
+  // A front-end that reads its replies never lets a few hundred bytes fill the socket.
   if (static_cast<std::size_t>(sent) != message.size()) return vhost_user_error("the answers are not read");
   return {};
 }

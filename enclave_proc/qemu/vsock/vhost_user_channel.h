@@ -15,7 +15,7 @@
 
 namespace nitro::proc {
 
-/// A request of the front-end with the descriptors that came along.
+/// A request of the front-end and the descriptors that came with it.
 struct VhostUserRequest {
   std::uint32_t type = 0;
   std::uint32_t flags = 0;
@@ -24,8 +24,8 @@ struct VhostUserRequest {
 };
 
 /// The framing of the vhost-user protocol (QEMU, docs/interop/vhost-user.rst, "Message Specification"): requests and
-/// replies on one connected Unix stream socket. A header of type, flags and payload size, 32 bits each, then the
-/// payload; all in the byte order of the machine. Knows nothing of what requests mean.
+/// replies on one connected Unix stream socket. A message is a header of type, flags and payload size, 32 bits each,
+/// and the payload; all in native byte order. This class does not interpret requests.
 ///
 /// The front-end is not trusted: payloads and descriptors are bounded. Never blocks.
 class VhostUserChannel {
@@ -41,18 +41,18 @@ class VhostUserChannel {
 
   enum class Received {
     kRequest,        ///< a whole request
-    kPart,           ///< the rest is still to come
-    kNoDescriptors,  ///< descriptors come along, and this process can have no more: ask again later, nothing is lost
+    kPart,           ///< the rest has not arrived yet
+    kNoDescriptors,  ///< descriptors are attached, but this process has none left: try again later, nothing is lost
     kHungUp,
   };
-  /// Reads the next request into `request`. Errors: kEnclaveBoot for what is no request, and for a socket that fails.
+  /// Reads the next request into `request`. Errors: kEnclaveBoot for a malformed request or a failing socket.
   Result<Received> receive(VhostUserRequest& request);
 
   /// Errors: kEnclaveBoot, also when the front-end does not read its replies.
   Result<void> reply(std::uint32_t type, std::span<const std::byte> payload);
 
  private:
-  // Adds at most `wanted` bytes to input_, or tells why there are none.
+  // Adds at most `wanted` bytes to input_, or returns why there are none.
   Result<std::optional<Received>> read_some(std::size_t wanted);
 
   Fd socket_;
@@ -60,12 +60,12 @@ class VhostUserChannel {
   std::vector<Fd> input_fds_;
 };
 
-/// What the front-end did wrong.
+/// Describes an error of the front-end.
 inline Failure vhost_user_error(std::string what) {
   return fail(ErrorCode::kEnclaveBoot, "QEMU's vhost-user connection: " + std::move(what));
 }
 
-/// Numbers of messages, which are in the byte order of the machine. The bytes must be there.
+/// Reads a number of a message, in native byte order. The bytes must exist.
 template <class T>
 T native(std::span<const std::byte> bytes, std::size_t offset) {
   T value;

@@ -18,15 +18,15 @@ using namespace std::chrono_literals;
 using Action = VsockConnection::Action;
 using State = VsockConnection::State;
 
-// Buffers of the driver that one turn fills; Linux gives buffers of 4 KiB.
+// Buffers of the driver filled in one turn; Linux provides buffers of 4 KiB.
 constexpr std::size_t kChainsPerTurn = 40;
-// What one call of the loop handles of each queue; 512 full packets of Linux are 32 MiB, hence the second limit.
+// Limits for each queue in one round of the loop. 512 full packets of Linux are 32 MiB, hence the second limit.
 constexpr std::size_t kChainsPerRound = 512;
 constexpr std::size_t kBytesPerRound = std::size_t{2} * 1024 * 1024;
-// How often deadlines are looked at, and a host socket whose backlog is full is tried again.
+// Interval for checking deadlines and for retrying a host socket whose backlog is full.
 constexpr auto kTick = 20ms;
 constexpr int kDialsPerTick = 64;
-// Ports of host programs that connect to the guest. Out of the way of those that programs listen on.
+// Ports of host programs that connect to the guest, out of the range that programs usually listen on.
 constexpr std::uint32_t kFirstHostPort = std::uint32_t{1} << 30;
 constexpr std::uint32_t kLastHostPort = 0x7fffffff;
 
@@ -36,7 +36,7 @@ std::size_t total_size(const std::vector<iovec>& pieces) {
   return sum;
 }
 
-/// Keeps the first `size` bytes only.
+/// Keeps only the first `size` bytes.
 void truncate(std::vector<iovec>& pieces, std::size_t size) {
   for (auto piece = pieces.begin(); piece != pieces.end(); ++piece) {
     if (size <= piece->iov_len) {
@@ -95,7 +95,7 @@ void VirtioVsock::stopped() {
   receive_ = nullptr;
   transmit_ = nullptr;
   transmit_pending_ = false;
-  // A driver that starts again knows nothing of earlier connections. What the guest had sent before is still delivered.
+  // A restarted driver knows nothing of earlier connections. Bytes that the guest had already sent are still delivered.
   replies_.clear();
   ready_.clear();
   for (auto& [name, link] : links_) link->in_ready = false;
@@ -123,7 +123,7 @@ void VirtioVsock::connect(Fd socket, std::uint32_t guest_port, Accepted accepted
   work();
 }
 
-// Work.
+// Scheduling.
 
 void VirtioVsock::work() {
   if (working_ || receive_ == nullptr) return;
@@ -131,9 +131,9 @@ void VirtioVsock::work() {
   process_transmit_queue();
   serve_receive_queue();
   working_ = false;
-  // Last, as the queues are gone with it.
+  // Done last, as it destroys the queues.
   if (receive_->queue.broken() || transmit_->queue.broken()) return on_broken_();
-  // Refusals that were in the way have left.
+  // Refusals that blocked the queue have been sent.
   if (transmit_pending_ && replies_.size() < kMaxReplies) schedule_work();
 }
 
@@ -177,13 +177,13 @@ void VirtioVsock::process_transmit_queue() {
 }
 
 void VirtioVsock::handle_packet(const DescriptorChain& chain) {
-  // section 5.10.6: packets to the device are device-readable. What lacks a whole header cannot even be answered.
+  // section 5.10.6: packets to the device are device-readable. A packet without a whole header cannot even be answered.
   if (!chain.writable.empty() || total_size(chain.readable) < VsockHeader::kSize) return;
   std::array<std::byte, VsockHeader::kSize> bytes;
   gather(chain.readable, bytes);
   const VsockHeader header = VsockHeader::parse(bytes);
 
-  // The guest may speak for itself only.
+  // The guest may only use its own CID as the source.
   if (header.source_cid != guest_cid_) return;
   const bool to_us = header.destination_cid == kParentCid || header.destination_cid == kHostCid;
   if (!to_us || header.type != kVsockTypeStream) return queue_reset(header);
@@ -255,7 +255,7 @@ void VirtioVsock::count_written(Link& link, std::size_t buffered_before, const H
 }
 
 void VirtioVsock::queue_reset(const VsockHeader& received) {
-  // A reset is never answered with another.
+  // A reset is never answered with a reset.
   if (!received.is(VsockOp::kReset)) replies_.push_back(received.reset());
 }
 
@@ -268,7 +268,7 @@ void VirtioVsock::serve_receive_queue() {
   chains_filled_ = 0;
   while (chains_filled_ < kChainsPerRound && !(replies_.empty() && ready_.empty())) {
     if (serve_next()) continue;
-    // The driver has no buffer for us; it kicks when it has.
+    // The driver has no buffer for us; it kicks when it adds one.
     if (!queue.enable_kicks() || queue.broken()) {
       starved = true;
       break;
@@ -299,7 +299,7 @@ VirtioVsock::Sent VirtioVsock::serve(Link& link) {
     const Sent sent = send_data(link);
     if (sent != Sent::kNothing) return sent;
   }
-  // Nothing was there to read after all: what else is due?
+  // There was nothing to read after all. Is anything else due?
   const auto op = link.connection.due_control();
   return op ? send_control(link, *op) : Sent::kNothing;
 }
@@ -320,7 +320,7 @@ VirtioVsock::Batch VirtioVsock::gather_buffers(std::size_t limit) {
     const std::size_t size = chain.valid ? total_size(chain.writable) : 0;
     const bool usable = size > VsockHeader::kSize && pieces_.size() + chain.writable.size() <= kMaxPieces;
     if (!usable && batch.chains > 0) {
-      // Only the first of a batch can be given back alone: the others may have to be put back together.
+      // An unusable chain can only be returned if it is the first of a batch: chains before it may have to be put back.
       receive_->queue.put_back(1);
       break;
     }
@@ -335,7 +335,7 @@ VirtioVsock::Batch VirtioVsock::gather_buffers(std::size_t limit) {
 }
 
 void VirtioVsock::add_buffer(const DescriptorChain& chain, std::size_t room) {
-  // Data goes behind the place of the header.
+  // Data follows the space for the header.
   std::size_t skip = VsockHeader::kSize;
   for (iovec piece : chain.writable) {
     const std::size_t skipped = std::min(skip, piece.iov_len);
@@ -349,11 +349,11 @@ void VirtioVsock::add_buffer(const DescriptorChain& chain, std::size_t room) {
 
 VirtioVsock::Sent VirtioVsock::send_data(Link& link) {
   VsockConnection& connection = link.connection;
-  // Read straight into as many guest buffers as it takes.
+  // Reads directly into as many guest buffers as needed.
   const Batch batch = gather_buffers(std::min<std::size_t>(connection.credit(), kBytesPerTurn));
   if (batch.chains == 0) return Sent::kNoBuffer;
   if (batch.room == 0) {
-    // A buffer without room for data may do for what else is due; data waits for a better one.
+    // A buffer without room for data may still serve for a control packet; data waits for a larger one.
     const DescriptorChain& chain = receive_chains_[0];
     const auto op = connection.due_control();
     if (op && chain.valid && total_size(chain.writable) >= VsockHeader::kSize) {
@@ -390,7 +390,7 @@ VirtioVsock::Sent VirtioVsock::send_data(Link& link) {
 }
 
 bool VirtioVsock::next_receive_chain(DescriptorChain& chain) {
-  // Buffers that cannot hold a header go back unused, a few in one call: the caller counts them.
+  // Buffers that cannot hold a header are returned unused, a few per call: the caller counts calls.
   for (int count = 0; count < 16; ++count) {
     if (receive_->queue.pop(chain) != Virtqueue::Popped::kChain) return false;
     if (chain.valid && total_size(chain.writable) >= VsockHeader::kSize) return true;
@@ -415,7 +415,7 @@ bool VirtioVsock::send_packet(const VsockHeader& header) {
 // The host's sockets.
 
 bool VirtioVsock::watch_socket(Link& link) {
-  // Edge-triggered: what an event said is kept in the connection until a read or write finds otherwise, and a
+  // Edge-triggered: the connection remembers what an event reported until a read or write shows otherwise, and a
   // connection that waits for credit or buffers costs nothing.
   auto watch = loop_.watch_fd(link.stream.fd(), EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET,
                               [this, &link](std::uint32_t events) { on_socket(link, events); });
@@ -454,10 +454,10 @@ void VirtioVsock::dial(Link& link) {
   settle(link);
 }
 
-// Life of connections.
+// Lifetime of connections.
 
 std::uint32_t VirtioVsock::buffer_size_for_new_connection() const {
-  // Together at most 128 × 256 KiB + 896 × 64 KiB + 3072 × 16 KiB = 136 MiB, however many connections the guest opens.
+  // At most 128 × 256 KiB + 896 × 64 KiB + 3072 × 16 KiB = 136 MiB in all, however many connections the guest opens.
   const std::size_t count = connection_count();
   if (count < 128) return 256 * 1024;
   if (count < 1024) return 64 * 1024;
@@ -499,7 +499,7 @@ void VirtioVsock::remove(Link& link) {
   if (link.in_ready) std::replace(ready_.begin(), ready_.end(), &link, static_cast<Link*>(nullptr));
   timed_.erase(&link);
   if (timed_.empty()) tick_.cancel();
-  // The events of the socket are no longer for this connection.
+  // Events of the socket no longer concern this connection.
   link.watch.cancel();
   HostStream stream = std::move(link.stream);
   links_.erase(VsockName(link.connection.name()));
@@ -528,7 +528,7 @@ void VirtioVsock::linger(HostStream stream) {
 
 void VirtioVsock::on_tick() {
   const Clock::time_point now = now_();
-  // Round and round, so that all get their turn.
+  // Round robin, so that every link gets its turn.
   std::vector<Link*> due(timed_.upper_bound(last_dialled_), timed_.end());
   due.insert(due.end(), timed_.begin(), timed_.upper_bound(last_dialled_));
   int dials = 0;

@@ -43,12 +43,12 @@ void store_field(std::span<std::byte> ring, std::size_t offset, std::uint16_t va
 }
 
 bool aligned(std::span<std::byte> part, std::uintptr_t alignment) {
-  // Only the number is looked at.
+  // Only the numeric value is used.
   return reinterpret_cast<std::uintptr_t>(part.data()) % alignment == 0;
 }
 
-/// Whether the other side wants to be told, having asked to be told when the index passes `event` (virtio 1.2,
-/// section 2.7.7.2).
+/// Whether the other side wants a notification, having asked for one when the index passes `event` (virtio 1.2, section
+/// 2.7.7.2).
 bool passes(std::uint16_t event, std::uint16_t before, std::uint16_t now) {
   return static_cast<std::uint16_t>(now - event - 1) < static_cast<std::uint16_t>(now - before);
 }
@@ -77,7 +77,7 @@ Virtqueue::Popped Virtqueue::pop(DescriptorChain& chain) {
   const std::uint16_t index = load_field(layout_.available, kIndexOffset, std::memory_order_acquire);
   const auto waiting = static_cast<std::uint16_t>(index - next_available_);
   if (waiting == 0) return Popped::kEmpty;
-  // No driver can have more chains outstanding than the table has descriptors.
+  // A driver cannot have more chains outstanding than the table has descriptors.
   if (waiting > layout_.size) {
     why_broken_ = std::to_string(waiting) + " chains are available at once, of " + std::to_string(layout_.size);
     return Popped::kBroken;
@@ -100,9 +100,9 @@ Virtqueue::Popped Virtqueue::pop(DescriptorChain& chain) {
 void Virtqueue::walk(DescriptorChain& chain) const {
   chain.valid = false;
   std::uint16_t index = chain.head;
-  // A chain visits no descriptor twice, so it is at most as long as the table; that also ends loops.
+  // A chain visits no descriptor twice, so it is at most as long as the table; this also stops loops.
   for (std::uint32_t step = 0; step < layout_.size; ++step) {
-    // One copy, so that what is checked is what is used.
+    // One copy, so that the checked values are the ones used.
     std::byte copy[kDescriptorSize];
     const auto descriptor = layout_.descriptors.subspan(kDescriptorSize * index, kDescriptorSize);
     std::copy(descriptor.begin(), descriptor.end(), copy);
@@ -114,7 +114,7 @@ void Virtqueue::walk(DescriptorChain& chain) const {
 
     if ((flags & kDescriptorIndirect) != 0) return;
     const bool for_writing = (flags & kDescriptorWrite) != 0;
-    // virtio 1.2, section 2.7.4.2: what the device writes comes after all that it reads.
+    // virtio 1.2, section 2.7.4.2: the buffers that the device writes follow all that it reads.
     if (!for_writing && !chain.writable.empty()) return;
     if (!memory_->append(address, length, for_writing ? chain.writable : chain.readable)) return;
     if ((flags & kDescriptorNext) == 0) {
@@ -137,8 +137,8 @@ void Virtqueue::complete(std::uint16_t head, std::uint32_t written) {
 void Virtqueue::publish(int call_fd) {
   if (next_used_ == published_used_) return;
   store_field(layout_.used, kIndexOffset, next_used_, std::memory_order_release);
-  // The driver writes its wish, then looks at the index; we write the index, then look at its wish. Without a full
-  // barrier both could miss the other's write.
+  // The driver writes its event index, then reads our index; we write our index, then read its event index. Without a
+  // full barrier each could miss the other's write.
   std::atomic_thread_fence(std::memory_order_seq_cst);
   bool wanted = false;
   if (layout_.event_index) {
@@ -151,8 +151,8 @@ void Virtqueue::publish(int call_fd) {
   published_used_ = next_used_;
   if (!wanted || call_fd < 0) return;
   const std::uint64_t one = 1;
-  // Fails only when the counter is full (the interrupt is pending then) or the front-end gave us something that is no
-  // eventfd.
+  // Fails only when the counter is full (then the interrupt is pending) or the front-end passed something that is not
+  // an eventfd.
   [[maybe_unused]] const ssize_t written = ::write(call_fd, &one, sizeof one);
 }
 

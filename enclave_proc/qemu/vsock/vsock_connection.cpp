@@ -59,7 +59,7 @@ VsockConnection::Action VsockConnection::take(const VsockHeader& packet) {
     case VsockOp::kRequest:
       break;
   }
-  // Not possible in this state, or not an operation at all.
+  // Not allowed in this state, or an unknown operation.
   return close(Action::kReset);
 }
 
@@ -68,7 +68,7 @@ VsockConnection::Action VsockConnection::take_data(std::uint32_t length) {
   if (length > buffer_bytes_ - held || !guest_sends()) return close(Action::kReset);
   received_ += length;
   if (host_reads_) return Action::kDeliver;
-  // Sent before the guest could know that nobody reads it.
+  // The guest sent this before it could know that nobody reads it.
   forwarded_ = received_;
   return Action::kNothing;
 }
@@ -77,7 +77,7 @@ VsockConnection::Action VsockConnection::take_shutdown(std::uint32_t flags) {
   guest_shutdown_ |= flags & kVsockShutdownBoth;
   if (guest_shutdown_ == kVsockShutdownBoth) return close(Action::kReset);
   if (hung_up_ && !guest_receives()) {
-    // Nobody will read the end out of the socket.
+    // Nobody will read the socket up to its end.
     host_finished();
   }
   return Action::kShutdown;
@@ -100,7 +100,7 @@ void VsockConnection::shut_down(std::uint32_t flags) {
 void VsockConnection::host_finished() {
   host_finished_ = true;
   shut_down(kVsockShutdownSend);
-  // The other end is closed, not merely half-closed: it reads nothing more either.
+  // The other end is closed, not just half-closed: it reads nothing more either.
   if (hung_up_) host_stopped_reading();
 }
 
@@ -112,7 +112,7 @@ void VsockConnection::host_stopped_reading() {
 
 VsockConnection::Action VsockConnection::host_hung_up() {
   if (state_ == State::kRequested) {
-    // The program has lost patience. The guest may not even have got the request.
+    // The program has given up. The guest may not even have received the request.
     return close(request_due_ ? Action::kForget : Action::kReset);
   }
   hung_up_ = true;
@@ -122,7 +122,7 @@ VsockConnection::Action VsockConnection::host_hung_up() {
 }
 
 VsockConnection::Action VsockConnection::expire() {
-  // A request that the guest's driver has not even fetched is withdrawn without a word.
+  // A request that the guest's driver has not yet fetched is withdrawn silently.
   return close(request_due_ ? Action::kForget : Action::kReset);
 }
 
@@ -187,7 +187,7 @@ void VsockConnection::sent(const VsockHeader& packet, Clock::time_point now) {
     case VsockOp::kShutdown:
       shutdown_sent_ |= packet.flags;
       shutdown_due_ &= ~shutdown_sent_;
-      // The guest now answers with RST. One that does not must not keep the connection.
+      // The guest now answers with RST. A guest that does not must not keep the connection.
       if (shutdown_sent_ == kVsockShutdownBoth) deadline_ = now + kCloseTimeout;
       break;
     case VsockOp::kCreditUpdate:

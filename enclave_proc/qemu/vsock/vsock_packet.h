@@ -19,10 +19,10 @@ enum class VsockOp : std::uint16_t {
   kCreditRequest = 7,
 };
 
-/// VIRTIO_VSOCK_TYPE_STREAM, the only socket type there is without a feature bit (section 5.10.3).
+/// VIRTIO_VSOCK_TYPE_STREAM, the only socket type without a feature bit (section 5.10.3).
 inline constexpr std::uint16_t kVsockTypeStream = 1;
 
-/// Flags of kShutdown: what the sender of the packet will not do any more (section 5.10.6.6).
+/// Flags of kShutdown: what the sender of the packet will no longer do (section 5.10.6.6).
 inline constexpr std::uint32_t kVsockShutdownReceive = 1;
 inline constexpr std::uint32_t kVsockShutdownSend = 2;
 inline constexpr std::uint32_t kVsockShutdownBoth = 3;
@@ -35,12 +35,12 @@ struct VsockHeader {
   std::uint64_t destination_cid = 0;
   std::uint32_t source_port = 0;
   std::uint32_t destination_port = 0;
-  std::uint32_t length = 0;  ///< bytes of payload behind the header
+  std::uint32_t length = 0;  ///< bytes of payload after the header
   std::uint16_t type = kVsockTypeStream;
   std::uint16_t op = 0;
   std::uint32_t flags = 0;
-  std::uint32_t buffer_size = 0;      ///< buf_alloc: how much the sender can buffer for this connection
-  std::uint32_t forwarded_count = 0;  ///< fwd_cnt: how much of it has left that buffer since the connection began
+  std::uint32_t buffer_size = 0;      ///< buf_alloc: the size of the sender's buffer for this connection
+  std::uint32_t forwarded_count = 0;  ///< fwd_cnt: bytes that have left that buffer since the connection began
 
   static VsockHeader parse(std::span<const std::byte, kSize> bytes);
   [[nodiscard]] std::array<std::byte, kSize> serialize() const;

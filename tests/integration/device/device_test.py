@@ -86,7 +86,7 @@ class Refusals(DeviceTest):
 
     def test_too_many_regions_are_explained(self):
         machine = self.machine({"NITRO_DEVICE_REGIONS": "20"})
-        self.fails(machine, RUN, "E29", "as many regions as it may have", "larger huge pages")
+        self.fails(machine, RUN, "E29", "maximum number of memory regions", "larger huge pages")
 
     def test_without_the_driver_local_enclaves_are_named(self):
         machine = self.machine(**{"CPU pool": "missing"})
@@ -153,7 +153,7 @@ class Boot(DeviceTest):
         machine = self.machine({"NITRO_DEVICE_HEARTBEAT": "none", "NITRO_DEVICE_TIMERS": "0.01"})
         machine.every_start_beats = False
         begin = time.monotonic()
-        self.fails(machine, RUN, "E36", "did not tell within 180 s that it has booted")
+        self.fails(machine, RUN, "E36", "did not report within 180 s that it has booted")
         self.assertGreaterEqual(time.monotonic() - begin, 1.8)
         self.assertIn("TIMER 180 s", machine.lines())
         self.assertEqual(sum(line.startswith("START_ENCLAVE") for line in machine.lines()), 1)

@@ -140,7 +140,7 @@ TEST(CpuPool, RefusesRequestsThatItCannotServeAndSaysWhy) {
     ErrorCode code;
     std::string message;
   };
-  const std::string no_cpu = "an enclave needs at least one CPU, and none is asked for";
+  const std::string no_cpu = "an enclave needs at least one CPU, but none was requested";
   const Case cases[] = {
       {"1,3,5", request_ids({1, 1}), ErrorCode::kInvalidCpuConfiguration, "CPU 1 is named twice"},
       // What is wrong with the request itself comes before what the machine does not have.
@@ -148,10 +148,12 @@ TEST(CpuPool, RefusesRequestsThatItCannotServeAndSaysWhy) {
       {"1,3,5", request_ids({1, 2}), ErrorCode::kNoSuchCpuInPool,
        "CPU 2 is not in the pool for enclaves, which is [1, 3, 5]"},
       {"1,3", request_ids({0}), ErrorCode::kNoSuchCpuInPool, "CPU 0 is not in the pool for enclaves, which is [1, 3]"},
-      {"1,3,5", request_count(4), ErrorCode::kInsufficientCpus, "4 CPUs are asked for, the pool for enclaves has 3"},
+      {"1,3,5", request_count(4), ErrorCode::kInsufficientCpus,
+       "4 CPUs were requested, but the pool for enclaves has 3"},
       {"1,3,5", request_count(0xffffffff), ErrorCode::kInsufficientCpus,
-       "4294967295 CPUs are asked for, the pool for enclaves has 3"},
-      {"\n", request_count(1), ErrorCode::kInsufficientCpus, "1 CPUs are asked for, the pool for enclaves is empty"},
+       "4294967295 CPUs were requested, but the pool for enclaves has 3"},
+      {"\n", request_count(1), ErrorCode::kInsufficientCpus,
+       "1 CPUs were requested, but the pool for enclaves is empty"},
       {"1,3,5", request_count(0), ErrorCode::kIoctl, no_cpu},
       {"1,3,5", request_ids({}), ErrorCode::kIoctl, no_cpu},
   };

@@ -103,7 +103,7 @@ TEST(EnclaveSlot, SaysWhatWasRefusedWhyAndWhatToDo) {
   EXPECT_EQ(twice.error().system_errno(), NE_ERR_VCPU_ALREADY_USED);
   EXPECT_EQ(
       twice.error().message(),
-      "giving CPU 1 to the enclave: the enclave has this CPU already (error 256 of the driver); name each CPU once");
+      "giving CPU 1 to the enclave: the enclave already has this CPU (error 256 of the driver); name each CPU once");
   EXPECT_EQ(slot.start(0, false).error().system_errno(), NE_ERR_NO_MEM_REGIONS_ADDED);
 }
 

@@ -100,7 +100,7 @@ TEST(EnclaveMemory, TriesOnlyTheSizeThatWasAskedFor) {
       EnclaveMemory::allocate(MemorySize::from_mib(1025), {.size = MemorySize::from_mib(1024)}, go_on);
   ASSERT_FALSE(too_much);
   EXPECT_EQ(too_much.error().message(),
-            "1025 MiB are asked for, and the free huge pages of 1024 MiB of this machine make 1024 MiB");
+            "1025 MiB were requested, but the free huge pages of 1024 MiB of this machine amount to 1024 MiB");
 }
 
 TEST(EnclaveMemory, IsFoundAtOnceWhenItHasToBeOfOneNode) {
@@ -121,7 +121,7 @@ TEST(EnclaveMemory, IsFoundAtOnceWhenItHasToBeOfOneNode) {
   const auto too_much = EnclaveMemory::allocate(MemorySize::from_mib(81), {.numa_node = 0}, go_on);
   ASSERT_FALSE(too_much);
   EXPECT_EQ(too_much.error().message(),
-            "81 MiB are asked for, and the free huge pages of NUMA node 0, that of the pool's CPUs, make 80 MiB");
+            "81 MiB were requested, but the free huge pages of NUMA node 0, that of the pool's CPUs, amount to 80 MiB");
   asked = 30;
   const auto ended = EnclaveMemory::allocate(MemorySize::from_mib(64), {.numa_node = 0}, count);
   ASSERT_FALSE(ended);
