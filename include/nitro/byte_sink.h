@@ -9,8 +9,8 @@
 
 namespace nitro {
 
-/// Takes the next bytes of a stream. The bytes are borrowed for the call only. A failure ends the stream: the producer
-/// stops and hands the failure on.
+/// Takes the next bytes of a stream, borrowed for the call only. A failure ends the stream: the producer stops and
+/// returns the failure.
 using ByteSink = std::function<Result<void>(std::span<const std::byte> bytes)>;
 
 }  // namespace nitro

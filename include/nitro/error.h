@@ -8,9 +8,8 @@
 
 namespace nitro {
 
-/// What went wrong, as users and scripts know it. The number is both the exit status of `nitro-cli` and the two digits
-/// of the
-/// `[ Exx ]` tag on stderr; numbers and names are a public interface and never change (docs/errors.md).
+/// The kind of an error, as users and scripts see it. The number is both the exit status of `nitro-cli` and the two
+/// digits of the `[ Exx ]` tag on stderr; numbers and names are a public interface and never change (docs/errors.md).
 enum class ErrorCode : std::uint8_t {
   kUnspecified = 0,
   kMissingArgument = 1,
@@ -75,26 +74,26 @@ enum class ErrorCode : std::uint8_t {
   kSigning = 60,
 };
 
-/// One row of the table that `[ Exx ]` output, `nitro-cli explain` and docs/errors.md are all made from.
+/// One row of the table behind the `[ Exx ]` output, `nitro-cli explain` and docs/errors.md.
 struct ErrorDescription {
   ErrorCode code;
-  std::string_view name;     ///< a few words, e.g. "File operation failure"
-  std::string_view meaning;  ///< when it appears; whole sentences
+  std::string_view name;     ///< a few words, e.g. "File operation failed"
+  std::string_view meaning;  ///< when the error occurs; whole sentences
   std::string_view remedy;   ///< what the user can do; whole sentences
 };
 
-/// Every row, in the order of the codes; the index of a row is its code.
+/// All rows, in the order of the codes; the index of a row is its code.
 [[nodiscard]] std::span<const ErrorDescription> error_table();
 [[nodiscard]] const ErrorDescription& describe(ErrorCode code);
-/// "E07" for kReadFromDisk.
+/// Returns "E07" for kReadFromDisk.
 [[nodiscard]] std::string tag(ErrorCode code);
-/// The process exit status that stands for `code`.
+/// The process exit status for `code`.
 [[nodiscard]] inline int exit_status(ErrorCode code) {
   return static_cast<int>(code);
 }
 
-/// Why an operation failed: the code users see, the errno behind it (0 if none) and one sentence with the outermost
-/// step first, without a final full stop: "adding vCPU 3: the CPU is not in the pool". A value; cheap to move.
+/// Why an operation failed: the code that users see, the errno behind it (0 if none) and one sentence, outermost step
+/// first and without a final full stop: "adding vCPU 3: the CPU is not in the pool". A value; cheap to move.
 class Error {
  public:
   Error(ErrorCode code, std::string message, int system_errno = 0)
@@ -104,9 +103,9 @@ class Error {
   [[nodiscard]] int system_errno() const { return system_errno_; }
   [[nodiscard]] const std::string& message() const { return message_; }
 
-  /// Puts what the caller was doing in front: "step: message".
+  /// Prefixes the message with what the caller was doing: "step: message".
   Error within(std::string_view step) &&;
-  /// The same failure under another code, when the caller knows better what it means for the user.
+  /// Returns the same failure with another code, for a caller that knows better what it means to the user.
   Error as(ErrorCode code) &&;
 
  private:

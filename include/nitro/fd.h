@@ -34,33 +34,33 @@ class Fd {
   int fd_ = -1;
 };
 
-/// open(2) with O_CLOEXEC. `mode` matters with O_CREAT or O_TMPFILE only. Errors: `code`, the message names the path
-/// quoted.
+/// open(2) with O_CLOEXEC. `mode` only matters with O_CREAT or O_TMPFILE. Errors: `code`; the message quotes the path.
 Result<Fd> open_file(const std::string& path, int flags, unsigned mode = 0, ErrorCode code = ErrorCode::kFileOperation);
 
-/// Opens a regular file for reading. Anything else is an error at once: no FIFO is waited for, and nothing is read
-/// without end. Errors: kFileOperation; the message says what kind of file it is.
+/// Opens a regular file for reading. Fails at once for anything else, so it neither waits for a FIFO nor reads without
+/// end. Errors: kFileOperation; the message says what kind of file it is.
 Result<Fd> open_regular_file(const std::string& path);
 
-/// Opens /dev/null on those of the descriptors 0, 1 and 2 that are closed, so that no file of ours gets such a number
-/// and, with it, what is printed. For the start of a program. Errors: kFileOperation.
+/// Opens /dev/null on those of the descriptors 0, 1 and 2 that are closed, so that no file of ours can get such a
+/// number and receive printed output. Call it at the start of a program. Errors: kFileOperation.
 Result<void> open_standard_descriptors();
 
-/// Size in bytes of what `fd` refers to (fstat).
+/// Returns the size in bytes of the file behind `fd` (fstat).
 Result<std::uint64_t> file_size(int fd);
 
-/// Reads until `buffer` is full or the stream ends; returns the bytes read. EINTR is retried. `fd` must be blocking.
+/// Reads until `buffer` is full or the stream ends; returns the number of bytes read. Retries on EINTR. `fd` must be
+/// blocking.
 Result<std::size_t> read_full(int fd, std::span<std::byte> buffer);
-/// As read_full; an end before the buffer is full is an error (kFileOperation).
+/// Like read_full, but an end before the buffer is full is an error (kFileOperation).
 Result<void> read_exact(int fd, std::span<std::byte> buffer);
 /// pread(2) until `buffer` is full; an end before that is an error.
 Result<void> pread_exact(int fd, std::span<std::byte> buffer, std::uint64_t offset_bytes);
-/// Writes all of `bytes` to a blocking `fd`; for sockets without SIGPIPE.
+/// Writes all of `bytes` to a blocking `fd`; on sockets without SIGPIPE.
 Result<void> write_all(int fd, std::span<const std::byte> bytes);
-/// pwrite(2) until all is written.
+/// pwrite(2) until everything is written.
 Result<void> pwrite_all(int fd, std::span<const std::byte> bytes, std::uint64_t offset_bytes);
-/// The whole text of a small file, or of a pipe; a FIFO is waited for until it has a writer and the writer is done.
-/// Errors: kFileOperation; more than `limit_bytes` is an error too.
+/// Returns the whole text of a small file or a pipe; for a FIFO, waits until a writer has opened it and finished.
+/// Errors: kFileOperation, also for more than `limit_bytes`.
 Result<std::string> read_text_file(const std::string& path, std::size_t limit_bytes = std::size_t{16} << 20);
 
 Result<void> set_nonblocking(int fd, bool on);

@@ -11,9 +11,9 @@
 
 namespace nitro {
 
-/// A value, or why there is none. The one error rule of this code base: whatever the system, an input or a peer can
-/// cause comes back as a Result; exceptions mean a bug or exhausted memory and are caught once, in main(). On failure
-/// nothing has changed unless the function's comment says so.
+/// A value, or the error that explains why there is none. The one error rule of this code base: whatever the system, an
+/// input or a peer can cause is returned as a Result; exceptions mean a bug or exhausted memory and are caught once, in
+/// main(). A failure changes nothing unless the function's comment says so.
 template <class T>
 class [[nodiscard]] Result : public tl::expected<T, Error> {
   using Base = tl::expected<T, Error>;
@@ -25,15 +25,16 @@ class [[nodiscard]] Result : public tl::expected<T, Error> {
 
 using Failure = tl::unexpected<Error>;
 
-/// A failure without an errno behind it.
+/// A failure without an errno.
 [[nodiscard]] inline Failure fail(ErrorCode code, std::string message) {
   return Failure(Error(code, std::move(message)));
 }
 
-/// A failed system call: "what: strerror(errno)", and for limits what to do. Call it before anything can change errno.
+/// A failed system call: "what: strerror(errno)", plus advice for exceeded limits. Call it before anything can change
+/// errno.
 [[nodiscard]] Failure fail_errno(ErrorCode code, std::string_view what, int system_errno = errno);
 
-/// Hands on `error` with the caller's step in front.
+/// Returns `error` with the caller's step prefixed.
 [[nodiscard]] inline Failure fail_within(std::string_view step, Error error) {
   return Failure(std::move(error).within(step));
 }

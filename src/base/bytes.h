@@ -22,7 +22,7 @@ constexpr T byte_swap(T value) {
 }
 }  // namespace detail
 
-/// Unaligned integers of a fixed byte order. `bytes` must hold at least sizeof(T) bytes.
+/// Unaligned integers with a fixed byte order. `bytes` must hold at least sizeof(T) bytes.
 template <std::unsigned_integral T>
 [[nodiscard]] T load_le(std::span<const std::byte> bytes) {
   T value;
@@ -54,13 +54,13 @@ void store_be(std::span<std::byte> bytes, T value) {
   return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
 }
 
-/// Lower-case hexadecimal.
+/// Returns lower-case hexadecimal.
 [[nodiscard]] std::string to_hex(std::span<const std::byte> bytes);
 
-/// `text` in double quotes with control characters, quotes and backslashes escaped: how outside values appear in
-/// messages.
+/// Returns `text` in double quotes, with control characters, quotes and backslashes escaped: the form of external
+/// values in messages.
 [[nodiscard]] std::string quote(std::string_view text);
-/// `text` with control characters as '?': what another program says, fit for a terminal.
+/// Returns `text` with control characters replaced by '?': output of another program, safe for a terminal.
 [[nodiscard]] std::string printable(std::string_view text);
 
 }  // namespace nitro

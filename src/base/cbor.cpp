@@ -24,7 +24,7 @@ struct CborCallbacks {
   template <Kind kind>
   static void bytes(void* context, cbor_data data, std::size_t size) {
     item(context).kind = kind;
-    // libcbor names bytes unsigned char; they are bytes of the span that was handed in.
+    // libcbor calls bytes unsigned char; they are bytes of the span that was passed in.
     item(context).bytes = {reinterpret_cast<const std::byte*>(data), size};
   }
   template <Kind kind>
@@ -78,7 +78,7 @@ CborInput::Item CborInput::peek() const {
   return item;
 }
 
-// Not left to libcbor: up to version 0.10 its decoder refuses the tags 6 to 20, and COSE_Sign1 is 18.
+// libcbor up to version 0.10 refuses the tags 6 to 20, but COSE_Sign1 has tag 18, so we parse tags ourselves.
 CborInput::Item CborInput::peek_tag() const {
   const auto info = std::to_integer<unsigned>(rest_.front() & std::byte{0x1f});
   if (info < 24) return {.kind = Kind::kTag, .number = info, .bytes = {}, .encoded_size = 1};
@@ -150,7 +150,7 @@ std::optional<std::uint64_t> CborInput::map() {
 
 std::optional<std::vector<std::byte>> CborInput::byte_array() {
   const auto size = array();
-  // Each element takes a byte at least, so a count beyond the rest is a lie and nothing must be reserved for it.
+  // Each element takes at least one byte, so a larger count is wrong, and nothing may be reserved for it.
   if (!size || *size > rest_.size()) {
     failed_ = true;
     return std::nullopt;
@@ -181,7 +181,7 @@ bool CborInput::skip() {
     if (item.kind == Kind::kArray) inside = item.number;
     if (item.kind == Kind::kMap) inside = item.number > rest_.size() ? item.number : 2 * item.number;
     if (item.kind == Kind::kTag) inside = 1;
-    // As in byte_array(): what cannot fit in the rest is not there. It also keeps `pending` from wrapping around.
+    // As in byte_array(): reject counts that exceed the remaining bytes. This also keeps `pending` from overflowing.
     if (item.kind == Kind::kNone || item.kind == Kind::kUnsupported || inside > rest_.size()) {
       failed_ = true;
       return false;

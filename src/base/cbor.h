@@ -10,17 +10,16 @@
 
 namespace nitro {
 
-/// Reads CBOR (RFC 8949) item by item from bytes that nobody vouches for: nothing is allocated, nothing recurses, and
-/// sizes found in the bytes are believed only when the bytes are there. Indefinite lengths are not accepted: no image
-/// and no message of an enclave process has them. After the first failure every further call fails, so a caller may
-/// check once.
+/// Reads CBOR (RFC 8949) item by item from untrusted bytes: it does not allocate or recurse, and trusts a size only if
+/// the bytes are there. Indefinite lengths are rejected: no image and no message of an enclave process uses them. After
+/// the first failure every further call fails, so a caller may check once.
 class CborInput {
  public:
   explicit CborInput(std::span<const std::byte> bytes) : rest_(bytes) {}
 
-  /// The next item when it is of this kind. Arrays and maps: the number of elements or pairs that follow.
+  /// Returns the next item if it is of this kind. Arrays and maps: the number of elements or pairs that follow.
   std::optional<std::uint64_t> unsigned_integer();
-  /// Either sign; must fit in 64 bits with sign.
+  /// Signed; must fit in 64 bits.
   std::optional<std::int64_t> integer();
   std::optional<std::span<const std::byte>> byte_string();
   /// Not checked for UTF-8.
@@ -28,11 +27,11 @@ class CborInput {
   std::optional<bool> boolean();
   std::optional<std::uint64_t> array();
   std::optional<std::uint64_t> map();
-  /// An array of integers from 0 to 255: how the image format stores most bytes.
+  /// An array of integers from 0 to 255: the form in which the image format stores most bytes.
   std::optional<std::vector<std::byte>> byte_array();
-  /// Reads over a tag with this number if the next item is one.
+  /// Skips a tag with this number if it is the next item.
   void skip_tag(std::uint64_t number);
-  /// Reads over one item with all that is inside.
+  /// Skips one item with everything inside it.
   bool skip();
 
   [[nodiscard]] bool at_end() const { return rest_.empty(); }
@@ -65,7 +64,7 @@ class CborOutput {
   CborOutput& boolean(bool value);
   CborOutput& array(std::size_t size);
   CborOutput& map(std::size_t size);
-  /// As CborInput::byte_array reads it.
+  /// The form that CborInput::byte_array reads.
   CborOutput& byte_array(std::span<const std::byte> bytes);
 
   [[nodiscard]] std::vector<std::byte> take() { return std::move(bytes_); }

@@ -6,8 +6,8 @@
 
 namespace nitro {
 
-/// The value of a variable of the process's environment. Nothing when it is not set, or empty: shells and unit files
-/// set variables to nothing to take them away.
+/// Returns the value of an environment variable, or nullopt if it is unset or empty: shells and unit files set
+/// variables to the empty string to unset them.
 [[nodiscard]] std::optional<std::string> environment_variable(const char* name);
 
 }  // namespace nitro

@@ -22,15 +22,15 @@ std::string_view kind_of(mode_t mode) {
 }  // namespace
 
 Fd::~Fd() {
-  // close(2) releases the descriptor even when it reports an error, and there is nobody left to tell: data that must be
-  // durable has been through fsync before.
+  // close(2) releases the descriptor even when it reports an error, and the error could not be reported to anybody:
+  // data that must be durable was already passed through fsync.
   if (fd_ >= 0) ::close(fd_);
 }
 
 Result<Fd> open_file(const std::string& path, int flags, unsigned mode, ErrorCode code) {
   Fd fd(::open(path.c_str(), flags | O_CLOEXEC, mode));
   if (fd) return fd;
-  // What a user sees of ENXIO otherwise, "No such device or address", is for devices.
+  // Otherwise the user would see the text of ENXIO, "No such device or address", which is about devices.
   struct stat status {};
   if (errno == ENXIO && ::stat(path.c_str(), &status) == 0 && S_ISSOCK(status.st_mode)) {
     return Failure(Error(code, fmt::format("opening {}: it is a socket", quote(path)), ENXIO));
@@ -39,7 +39,7 @@ Result<Fd> open_file(const std::string& path, int flags, unsigned mode, ErrorCod
 }
 
 Result<Fd> open_regular_file(const std::string& path) {
-  // With O_NONBLOCK a FIFO opens without a writer; to regular files the flag means nothing (open(2)).
+  // With O_NONBLOCK a FIFO opens without a writer; for regular files the flag has no effect (open(2)).
   NITRO_TRY(Fd fd, open_file(path, O_RDONLY | O_NONBLOCK));
   struct stat status {};
   if (::fstat(fd.get(), &status) != 0) {
@@ -99,7 +99,8 @@ Result<void> pread_exact(int fd, std::span<std::byte> buffer, std::uint64_t offs
 Result<void> open_standard_descriptors() {
   for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; ++fd) {
     if (::fcntl(fd, F_GETFD) >= 0 || errno != EBADF) continue;
-    // The lowest number that is free is the one that is given, and those below are open by now. Children have it, too.
+    // open(2) returns the lowest free number, and those below are open by now. No O_CLOEXEC: children need these
+    // descriptors too.
     if (::open("/dev/null", O_RDWR) != fd) return fail_errno(ErrorCode::kFileOperation, "opening \"/dev/null\"");
   }
   return {};
@@ -108,7 +109,7 @@ Result<void> open_standard_descriptors() {
 Result<void> write_all(int fd, std::span<const std::byte> bytes) {
   bool is_socket = true;
   while (!bytes.empty()) {
-    // MSG_NOSIGNAL keeps a vanished reader an error instead of a signal; it exists for sockets only.
+    // MSG_NOSIGNAL makes a vanished reader an error instead of a signal; it exists for sockets only.
     ssize_t count = is_socket ? ::send(fd, bytes.data(), bytes.size(), MSG_NOSIGNAL) : -1;
     if (is_socket && count < 0 && errno == ENOTSOCK) is_socket = false;
     if (!is_socket) count = ::write(fd, bytes.data(), bytes.size());
@@ -137,7 +138,7 @@ Result<void> pwrite_all(int fd, std::span<const std::byte> bytes, std::uint64_t 
 Result<std::string> read_text_file(const std::string& path, std::size_t limit_bytes) {
   NITRO_TRY(const Fd fd, open_file(path, O_RDONLY));
   std::string text;
-  // Files of /proc and /sys report no size, so read until the end.
+  // Files in /proc and /sys report no size, so read until the end.
   while (true) {
     const std::size_t old_size = text.size();
     text.resize(old_size + 65536);
@@ -145,9 +146,8 @@ Result<std::string> read_text_file(const std::string& path, std::size_t limit_by
     if (!count) return fail_within(fmt::format("reading {}", quote(path)), std::move(count).error());
     text.resize(old_size + *count);
     if (text.size() > limit_bytes) {
-      return fail(
-          ErrorCode::kFileOperation,
-          fmt::format("{} is larger than the {} bytes that are sensible for such a file", quote(path), limit_bytes));
+      return fail(ErrorCode::kFileOperation,
+                  fmt::format("{} is larger than {} bytes, the limit for such a file", quote(path), limit_bytes));
     }
     if (*count < 65536) return text;
   }
@@ -163,7 +163,7 @@ Result<void> set_nonblocking(int fd, bool on) {
 
 Result<std::pair<Fd, Fd>> make_pipe() {
   int ends[2];
-  if (::pipe2(ends, O_CLOEXEC) != 0) return fail_errno(ErrorCode::kFileOperation, "making a pipe");
+  if (::pipe2(ends, O_CLOEXEC) != 0) return fail_errno(ErrorCode::kFileOperation, "creating a pipe");
   return std::pair(Fd(ends[0]), Fd(ends[1]));
 }
 

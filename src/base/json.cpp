@@ -23,7 +23,7 @@ using Json = nlohmann::ordered_json;
 
 constexpr const char* kOutOfRange = "a number in the JSON is out of range";
 
-// The double next to 10^exponent; exponent is in [0, 308].
+// Returns the double nearest to 10^exponent; exponent is in [0, 308].
 double power_of_ten(int exponent) {
   const std::string text = fmt::format("1e{}", exponent);
   double power = 0;
@@ -31,7 +31,7 @@ double power_of_ten(int exponent) {
   return power;
 }
 
-// Digits taken into 64 bits for as long as they fit.
+// Accumulates digits in 64 bits as long as they fit.
 struct Significand {
   std::uint64_t value = 0;
   bool full = false;
@@ -44,10 +44,10 @@ struct Significand {
   }
 };
 
-// The value of a number of JSON as serde_json gives it without its feature "float_roundtrip": the first digits, as many
-// as 64 bits hold, times or divided by a power of ten, both rounded. That is at times one unit in the last place beside
-// the nearest double, and images are to be the same as the reference's. `text` is valid. Nothing when it is out of
-// range.
+// Returns the value of a JSON number as serde_json computes it without its feature "float_roundtrip": the leading
+// digits, as many as 64 bits hold, multiplied or divided by a power of ten, with both values rounded. The result is
+// sometimes one unit in the last place off the nearest double, but images must be identical to the reference's. `text`
+// is valid. Returns nullopt when the value is out of range.
 std::optional<double> rounded_number(std::string_view text) {
   const bool negative = text.starts_with('-');
   std::size_t at = negative ? 1 : 0;
@@ -89,8 +89,8 @@ struct Member {
   Json value;
 };
 
-// Of members with one name the last value counts, at the place of the first. Equal names are found by sorting: the
-// search for each name that Json's own insertion makes takes minutes for an object that fills a megabyte.
+// Of members with the same name the last value counts, at the place of the first. Equal names are found by sorting:
+// Json's own insertion searches for each name, which takes minutes for an object that fills a megabyte.
 Json object_of(std::vector<Member> members) {
   std::vector<std::size_t> by_name(members.size());
   std::iota(by_name.begin(), by_name.end(), std::size_t{0});
@@ -111,7 +111,7 @@ Json object_of(std::vector<Member> members) {
   }
   Json json = Json::object();
   auto& object = json.get_ref<Json::object_t&>();
-  // Once, as a Json object that grows copies all that is in it.
+  // Reserved once, as a growing Json object copies all its members.
   object.reserve(members.size());
   for (std::size_t i = 0; i < members.size(); ++i) {
     if (!repeated[i]) object.emplace_back(std::move(members[i].name), std::move(members[i].value));
@@ -125,11 +125,11 @@ Json array_of(std::vector<Json> elements) {
   return json;
 }
 
-// Builds the value, with the reference's numbers, and stops where the text is at fault or a limit is reached.
+// Builds the value, with the reference's numbers, and stops at the first error or exceeded limit.
 class Builder : public nlohmann::json_sax<Json> {
  public:
   [[nodiscard]] Json take() && { return std::move(root_); }
-  // Why the text was not taken.
+  // Why the text was rejected.
   [[nodiscard]] const std::string& refusal() const { return refusal_; }
 
   bool null() override { return add(nullptr); }
@@ -156,7 +156,7 @@ class Builder : public nlohmann::json_sax<Json> {
   }
 
  private:
-  // An object or array that is being filled. The last member of an object waits for its value.
+  // An object or array under construction. The last member of an object waits for its value.
   struct Container {
     std::vector<Member> members;
     std::vector<Json> elements;
@@ -206,7 +206,7 @@ Result<nlohmann::ordered_json> parse_json(std::string_view text, ErrorCode code)
 }
 
 nlohmann::ordered_json with_sorted_keys(const nlohmann::ordered_json& json) {
-  // basic_json keeps its objects in a std::map, whose order of strings is the order of their bytes.
+  // basic_json keeps objects in a std::map, which sorts strings by their bytes.
   return nlohmann::ordered_json(nlohmann::json(json));
 }
 

@@ -10,30 +10,30 @@
 
 namespace nitro {
 
-/// Most bytes of a JSON text, most values in it (keys not counted), and most levels of arrays and objects. The largest
-/// text that makes sense is an enclave process's description with all of an image's metadata; the depth is that of the
+/// Limits: bytes of a JSON text, values in it (keys not counted), and levels of arrays and objects. The largest
+/// sensible text is an enclave process's description with all of an image's metadata; the depth is that of the
 /// reference.
 inline constexpr std::size_t kMaxJsonBytes = std::size_t{64} << 20;
 inline constexpr std::size_t kMaxJsonValues = std::size_t{1} << 20;
 inline constexpr std::size_t kMaxJsonDepth = 127;
 
-/// Parses JSON that nobody vouches for; the only way in for all of it. Time and memory grow with the text, not faster,
-/// and what recurses over the value later cannot run out of stack. Keys stay in the order of the text; of equal keys
-/// the last value counts, at the place of the first. Numbers are rounded as the reference rounds them, so that images
-/// are the same.
+/// Parses untrusted JSON; the only entry point for all of it. Time and memory are linear in the size of the text, and
+/// code that later recurses over the value cannot run out of stack. Keys stay in the order of the text; of equal keys
+/// the last value counts, at the place of the first. Numbers are rounded as in the reference, so that images are
+/// identical.
 ///
-/// Errors carry `code` and say where in the text: no JSON, no UTF-8, a number out of range, a byte order mark, or one
-/// of the limits above.
+/// Errors carry `code` and name the position in the text: invalid JSON, invalid UTF-8, a number out of range, a byte
+/// order mark, or one of the limits above.
 Result<nlohmann::ordered_json> parse_json(std::string_view text, ErrorCode code);
 
-/// `json` with the keys of every object in it in the order of their bytes.
+/// Returns `json` with the keys of every object sorted by their bytes.
 [[nodiscard]] nlohmann::ordered_json with_sorted_keys(const nlohmann::ordered_json& json);
 
-/// The value at `key`; nullptr when `json` is no object, or the value is missing or null.
+/// Returns the value at `key`, or nullptr if `json` is not an object, or the value is missing or null.
 [[nodiscard]] const nlohmann::ordered_json* value_at(const nlohmann::ordered_json& json, std::string_view key);
-/// The array at `key`; nullptr when there is none.
+/// Returns the array at `key`, or nullptr if there is none.
 [[nodiscard]] const nlohmann::ordered_json* array_at(const nlohmann::ordered_json& json, std::string_view key);
-/// The string at `key` of the object `json`, or empty.
+/// Returns the string at `key` of the object `json`, or an empty string.
 [[nodiscard]] std::string text_at(const nlohmann::ordered_json& json, std::string_view key);
 
 }  // namespace nitro

@@ -23,7 +23,7 @@ class Mapping {
   }
   ~Mapping();
 
-  /// mmap(2). `protection` and `flags` as there; `fd` is borrowed and may be closed afterwards. Sizes in bytes.
+  /// mmap(2), with its `protection` and `flags`; `fd` is borrowed and may be closed afterwards. Sizes in bytes.
   static Result<Mapping> map(int fd, std::size_t size_bytes, int protection, int flags, std::uint64_t offset_bytes = 0);
 
   [[nodiscard]] std::span<std::byte> bytes() const { return {static_cast<std::byte*>(address_), size_}; }

@@ -21,12 +21,12 @@
 namespace nitro {
 namespace {
 
-// The one name that a signal handler may have to remove. A handler can be reached through static storage only; it is
-// used where the file system cannot make files without a name.
+// The name that a signal handler may have to remove, on file systems that cannot create unnamed files. A handler can
+// only reach static storage.
 std::atomic<const char*> g_unfinished_name = nullptr;
 static_assert(std::atomic<const char*>::is_always_lock_free, "a signal handler may use it");
 
-/// Signals wait outside while a name exists that a signal would leave behind.
+/// Defers signals while a name exists that they would leave behind.
 class SignalsHeldBack {
  public:
   SignalsHeldBack() {
@@ -47,16 +47,16 @@ std::string folder_of(const std::string& path) {
   return folder.empty() ? "." : folder;
 }
 
-/// A name beside `path` that nobody else uses.
+/// Returns an unused name beside `path`.
 std::string hidden_name_beside(const std::string& path) {
   const std::string file = std::filesystem::path(path).filename().string();
   return fmt::format("{}/.{}.{:08x}", folder_of(path), file.substr(0, 200), std::random_device{}());
 }
 
-/// Where an open(2) for writing would make the file: `path` with the symbolic links at its end followed, whether or not
-/// they lead to a file. Errors: kFileOperation for links that lead in a circle.
+/// Returns where open(2) for writing would create the file: `path` with the symbolic links at its end followed, whether
+/// or not they lead to a file. Errors: kFileOperation for circular links.
 Result<std::string> behind_links(const std::string& path) {
-  constexpr int kMaxLinks = 40;  // as the kernel follows, path_resolution(7)
+  constexpr int kMaxLinks = 40;  // the kernel's limit, path_resolution(7)
   std::filesystem::path place = path;
   for (int i = 0; i <= kMaxLinks; ++i) {
     std::error_code no_link;
@@ -68,7 +68,7 @@ Result<std::string> behind_links(const std::string& path) {
 }
 
 bool lacks_unnamed_files(int open_errno) {
-  // EISDIR is what kernels and file systems answer that do not know O_TMPFILE at all (open(2)).
+  // Kernels and file systems that do not know O_TMPFILE at all return EISDIR (open(2)).
   return open_errno == EOPNOTSUPP || open_errno == EISDIR || open_errno == ENOENT || open_errno == EINVAL;
 }
 
@@ -107,7 +107,7 @@ Result<OutputFile> OutputFile::create(std::string path, unsigned mode) {
     return fail(ErrorCode::kFileOperation, fmt::format("{} is a folder; name a file", quote(path)));
   }
   if (exists && S_ISCHR(status.st_mode)) {
-    // Writing goes back and forth in the file, which a device does not allow.
+    // The writer seeks in the file, which a device does not allow.
     NITRO_TRY(Fd device, open_file(path, O_WRONLY | O_NOCTTY));
     NITRO_TRY(Fd scratch, make_scratch_file());
     OutputFile file(std::move(path), std::move(scratch), {}, std::nullopt);
@@ -118,7 +118,7 @@ Result<OutputFile> OutputFile::create(std::string path, unsigned mode) {
     return fail(ErrorCode::kFileOperation,
                 fmt::format("{} exists and is not a regular file; name another file", quote(path)));
   }
-  // The target of a symbolic link is replaced or made, not the link.
+  // Replaces or creates the target of a symbolic link, not the link.
   NITRO_TRY(path, behind_links(path));
   std::optional<Access> old;
   if (exists) {
@@ -149,7 +149,7 @@ Result<OutputFile> OutputFile::create(std::string path, unsigned mode) {
 Result<void> OutputFile::take_over_access() {
   if (!old_) return {};
   mode_t mode = old_->mode;
-  // Only root gives files to other users; a group one is a member of can be given by all (chown(2)).
+  // Only root can give files to other users; everybody can give them to a group of which they are a member (chown(2)).
   const bool kept = ::fchown(fd_.get(), old_->user, old_->group) == 0 ||
                     ::fchown(fd_.get(), static_cast<uid_t>(-1), old_->group) == 0;
   if (!kept) mode = (mode & ~mode_t{S_IRWXG}) | (mode & S_IRWXO) << 3;
@@ -178,8 +178,8 @@ Result<void> OutputFile::commit() {
   const SignalsHeldBack held_back;
   std::string name = temporary_;
   if (name.empty()) {
-    // An unnamed file gets its name through /proc/self/fd (open(2), O_TMPFILE); linkat does not replace, so an older
-    // file makes the hidden name and the rename necessary.
+    // An unnamed file gets its name through /proc/self/fd (open(2), O_TMPFILE); linkat does not replace an existing
+    // file, hence the hidden name and the rename in that case.
     const std::string self = fmt::format("/proc/self/fd/{}", fd_.get());
     if (::linkat(AT_FDCWD, self.c_str(), AT_FDCWD, path_.c_str(), AT_SYMLINK_FOLLOW) != 0) {
       if (errno != EEXIST) return failure("naming");
@@ -197,7 +197,7 @@ Result<void> OutputFile::commit() {
     g_unfinished_name = nullptr;
     temporary_.clear();
   }
-  // The name itself is durable once the folder is. Not every file system can sync a folder, and the file is complete
+  // The name is durable only once the folder is synced. Not every file system can do that, and the file is complete
   // either way.
   const Fd folder(::open(folder_of(path_).c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (folder) ::fsync(folder.get());

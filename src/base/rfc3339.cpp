@@ -9,20 +9,20 @@
 namespace nitro {
 namespace {
 
-/// Takes texts of a fixed form apart, from the front on.
+/// Parses texts of a fixed form from the front.
 class FormReader {
  public:
   explicit FormReader(std::string_view text) : rest_(text) {}
 
   [[nodiscard]] bool at_end() const { return rest_.empty(); }
-  /// One of `characters`; returns it, or 0.
+  /// Takes one of `characters`; returns it, or 0.
   char take(std::string_view characters) {
     if (rest_.empty() || characters.find(rest_.front()) == std::string_view::npos) return 0;
     const char taken = rest_.front();
     rest_.remove_prefix(1);
     return taken;
   }
-  /// A number of `digits` digits, `most` at the most.
+  /// Takes a number of `digits` digits, at most `most`.
   std::optional<int> number(std::size_t digits, int most) {
     int value = 0;
     for (std::size_t i = 0; i < digits; ++i) {
@@ -104,7 +104,7 @@ std::optional<std::time_t> parse_rfc3339(std::string_view text) {
   if (!time) return std::nullopt;
   const auto offset = read_offset(reader);
   if (!offset || !reader.at_end()) return std::nullopt;
-  // Not by system_clock, whose nanoseconds reach from 1677 to 2262 only.
+  // Not system_clock, whose nanoseconds only cover the years 1677 to 2262.
   return std::time_t{(*date + *time - *offset).time_since_epoch().count()};
 }
 

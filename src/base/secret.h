@@ -8,8 +8,8 @@
 namespace nitro {
 
 /// Owns a text that must not stay in memory: a private key, a password, a token. The bytes are overwritten on
-/// destruction and on assignment; so is the string that the text is moved from, which keeps a copy of short texts.
-/// What was copied out of it, into a library for instance, is out of its reach.
+/// destruction and on assignment; so is the string that the text is moved from, which keeps a copy of short texts. It
+/// cannot overwrite copies made elsewhere, for example in a library.
 class Secret {
  public:
   Secret() = default;
@@ -26,7 +26,7 @@ class Secret {
   [[nodiscard]] const std::string& text() const { return text_; }
   [[nodiscard]] bool empty() const { return text_.empty(); }
 
-  /// Overwrites all that `text` has room for, and leaves it empty.
+  /// Overwrites the whole capacity of `text` and empties it.
   static void wipe(std::string& text) noexcept {
     text.resize(text.capacity());
     ::explicit_bzero(text.data(), text.size());

@@ -7,20 +7,20 @@
 
 namespace nitro {
 
-/// `text` with the letters A to Z in lower case.
+/// Returns `text` with the letters A to Z in lower case.
 [[nodiscard]] std::string to_lower(std::string_view text);
 
-/// `text` without the characters of `blanks` at its ends.
+/// Returns `text` without the characters of `blanks` at its ends.
 [[nodiscard]] std::string_view trimmed(std::string_view text, std::string_view blanks = " \t\r\n\v\f");
 
-/// Whether `text` begins with the byte order mark of UTF-8. JSON may not (RFC 8259, section 8.1), and serde_json of the
-/// reference and Go's parser refuse it; ours would pass over it.
+/// Whether `text` begins with the UTF-8 byte order mark. JSON must not (RFC 8259, section 8.1), and serde_json of the
+/// reference and Go's parser reject it; our parser would skip it.
 [[nodiscard]] bool has_byte_order_mark(std::string_view text);
 
-/// `text` with what is not printable() replaced in each of its lines: a report of another program, fit for a terminal.
+/// Applies printable() to each line of `text`: a report of another program, safe for a terminal.
 [[nodiscard]] std::string printable_lines(std::string_view text);
 
-/// A number of bytes in MiB with one decimal, rounded down: "12.5".
+/// Formats a number of bytes in MiB with one decimal, rounded down: "12.5".
 [[nodiscard]] std::string in_mib(std::uint64_t bytes);
 
 }  // namespace nitro

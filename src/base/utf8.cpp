@@ -10,7 +10,7 @@ namespace nitro {
 CodePoint code_point_at(std::string_view text, std::size_t at) {
   const auto lead = static_cast<unsigned char>(text[at]);
   if (lead < 0x80) return {.value = lead, .size = 1, .valid = true};
-  // The leads 0x80 to 0xc1 continue a character or begin one that has a shorter form; 0xf5 and more are past U+10FFFF.
+  // Lead bytes from 0x80 to 0xc1 are continuation bytes or begin an overlong form; those from 0xf5 on exceed U+10FFFF.
   if (lead < 0xc2 || lead > 0xf4) return {};
   const std::size_t size = lead < 0xe0 ? 2 : lead < 0xf0 ? 3 : 4;
   if (text.size() - at < size) return {};

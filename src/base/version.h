@@ -5,8 +5,8 @@
 
 namespace nitro {
 
-/// The version of the tool chain whose interface this one keeps; what `--version` prints and what images name as their
-/// build tool's.
+/// The version of the AWS tools whose interface this one implements; printed by `--version` and recorded in images as
+/// that of the build tool.
 inline constexpr std::string_view kVersion = "1.5.0";
 
 }  // namespace nitro

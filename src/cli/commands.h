@@ -3,8 +3,8 @@
 
 #include "src/command/command.h"
 
-/// The subcommands of nitro-cli: one file each. A subcommand declares its options on the application, asks the library,
-/// and prints.
+/// The subcommands of nitro-cli, one file each. A subcommand declares its options on the application, calls the
+/// library, and prints.
 namespace nitro::cli {
 
 void add_run_enclave(CLI::App& application, Chosen& chosen);

@@ -29,10 +29,10 @@ namespace {
 using Clock = std::chrono::steady_clock;
 
 constexpr std::chrono::seconds kConnectTimeout(20);
-/// 30 years; what is longer ends with the machine in any case.
+/// 30 years; any longer limit makes no difference.
 constexpr std::uint64_t kLongestLimitSeconds = 1'000'000'000;
 
-/// The hypervisor offers the console of an enclave in debug mode on vsock, CID 0.
+/// The hypervisor serves the console of an enclave in debug mode over vsock, at CID 0.
 Result<Fd> connect_to_hypervisor_console(std::uint64_t enclave_cid) {
   Fd socket = vsock_socket();
   if (!socket) return fail_errno(ErrorCode::kSocket, "creating a vsock socket");
@@ -54,7 +54,7 @@ Result<Fd> connect_to_local_console(const std::string& path) {
   return connected;
 }
 
-/// A local enclave offers its console in its folder.
+/// A local enclave serves its console in its folder.
 std::optional<std::string> local_console(const std::string& enclave_id,
                                          const std::vector<proc::SocketsFolder>& folders) {
   for (const proc::SocketsFolder& folder : folders) {
@@ -71,8 +71,8 @@ struct Options {
   std::optional<std::string> disconnect_timeout;
 };
 
-/// 64 bits, of which a clock that counts nanoseconds can add up a part only. 0 is no limit, as in the reference, where
-/// it stops the timer.
+/// Limits have 64 bits, but the clock counts nanoseconds and cannot add all of them. 0 means no limit, as in the
+/// reference, where it stops the timer.
 Result<std::optional<std::chrono::seconds>> parse_limit(const std::optional<std::string>& text) {
   if (!text) return std::optional<std::chrono::seconds>();
   std::uint64_t seconds = 0;
@@ -106,12 +106,12 @@ Result<Fd> connect_to_console(const std::string& enclave_id, const std::vector<p
   if ((flags & proc::kDebugModeFlag) == 0) {
     return fail(ErrorCode::kConsoleConnection, "the enclave has no console, as it does not run in debug mode");
   }
-  // On stdout, where the reference has these lines: its users' scripts take any word on stderr for a failure.
+  // On stdout, like the reference: scripts of its users treat any output on stderr as a failure.
   std::cout << "Connecting to the console for enclave " << cid << "...\n" << std::flush;
   const auto path = local_console(enclave_id, folders);
   auto connected = path ? connect_to_local_console(*path) : connect_to_hypervisor_console(cid);
   if (!connected) return fail_within("reaching the console", std::move(connected).error());
-  // Before the console itself, which is written past the stream.
+  // Flushed before the console's output, which bypasses the stream.
   std::cout << "Successfully connected to the console.\n" << std::flush;
   return connected;
 }
@@ -132,11 +132,11 @@ Result<void> show_console(const Fd& console, std::optional<std::chrono::seconds>
     if (ready <= 0) continue;
     const ssize_t count = ::read(console.get(), buffer.data(), buffer.size());
     if (count < 0 && errno == EINTR) continue;
-    // The enclave that ends, ends the connection too; how it does so makes no difference.
+    // When the enclave ends the connection does too; how it does so makes no difference.
     if (count == 0 || (count < 0 && errno == ECONNRESET)) return {};
     if (count < 0) return fail_errno(ErrorCode::kConsoleRead, "reading the console");
     auto written = write_all(STDOUT_FILENO, std::span(buffer).first(static_cast<std::size_t>(count)));
-    // The reader of our output has seen enough (`| head`).
+    // The reader of our output has gone away (`| head`).
     if (!written && written.error().system_errno() == EPIPE) return {};
     if (!written)
       return fail_within("printing the console", std::move(written).error().as(ErrorCode::kConsoleWriteOutput));

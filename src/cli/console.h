@@ -12,10 +12,10 @@
 namespace nitro::cli {
 
 /// Connects to the console of an enclave. Errors: kSocket when no enclave has this ID or there is no vsock,
-/// kSocketConnectTimeout, kConsoleConnection when it is not in debug mode or its console cannot be reached.
+/// kSocketConnectTimeout, kConsoleConnection when the enclave is not in debug mode or its console cannot be reached.
 Result<Fd> connect_to_console(const std::string& enclave_id, const std::vector<proc::SocketsFolder>& folders);
 
-/// Copies a console to stdout until the enclave ends, or `limit` has passed. Errors: kConsoleRead, kConsoleWriteOutput.
+/// Copies a console to stdout until the enclave ends or `limit` has passed. Errors: kConsoleRead, kConsoleWriteOutput.
 Result<void> show_console(const Fd& console, std::optional<std::chrono::seconds> limit);
 
 }  // namespace nitro::cli

@@ -13,7 +13,7 @@ namespace nitro {
 
 Result<void> describe_eif(const std::string& path, std::ostream& out) {
   auto description = eif::describe(path);
-  // Scripts know one code for all that is wrong with the file.
+  // Scripts expect a single code for anything wrong with the file.
   if (!description) return Failure(std::move(description).error().as(ErrorCode::kEifParsing));
   print_json(out, eif::to_json(*description));
   return {};
@@ -24,7 +24,7 @@ Result<void> describe_eif(const std::string& path, std::ostream& out) {
 namespace nitro::cli {
 
 void add_describe_eif(CLI::App& application, Chosen& chosen) {
-  auto* command = application.add_subcommand("describe-eif", "Tells what an enclave image file holds");
+  auto* command = application.add_subcommand("describe-eif", "Describes an enclave image file");
   auto path = std::make_shared<std::string>();
   command->add_option("--eif-path", *path, "The enclave image file")->required();
   command->callback([&chosen, path] {

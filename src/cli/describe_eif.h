@@ -8,7 +8,7 @@
 
 namespace nitro {
 
-/// `nitro-cli describe-eif`: prints what the image at `path` is, as JSON. Nothing is printed on failure.
+/// `nitro-cli describe-eif`: prints the description of the image at `path` as JSON. Nothing is printed on failure.
 /// Errors: those of eif::describe().
 Result<void> describe_eif(const std::string& path, std::ostream& out);
 

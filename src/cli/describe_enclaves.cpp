@@ -22,9 +22,9 @@ Result<void> describe_enclaves(bool with_metadata) {
 }  // namespace
 
 void add_describe_enclaves(CLI::App& application, Chosen& chosen) {
-  auto* command = application.add_subcommand("describe-enclaves", "Lists the enclaves that run");
+  auto* command = application.add_subcommand("describe-enclaves", "Lists the running enclaves");
   auto with_metadata = std::make_shared<bool>(false);
-  command->add_flag("--metadata", *with_metadata, "With what their images say of themselves");
+  command->add_flag("--metadata", *with_metadata, "Include the metadata of their images");
   command->callback([&chosen, with_metadata] {
     chosen = {"Describe Enclave", [with_metadata](Context&) { return describe_enclaves(*with_metadata); }};
   });

@@ -20,7 +20,7 @@ Result<std::vector<proc::SocketsFolder>> trusted_folders() {
 }
 
 void name_unreadable(const std::string& socket) {
-  std::cerr << fmt::format("Left out: what the enclave process at {} says cannot be read.\n", quote(socket));
+  std::cerr << fmt::format("Left out: the reply of the enclave process at {} cannot be read.\n", quote(socket));
 }
 
 Result<std::vector<nlohmann::ordered_json>> print_answers(const std::vector<proc::Answer>& answers, Shape shape,

@@ -8,23 +8,23 @@
 
 namespace nitro::cli {
 
-/// Whether one JSON object is printed, or an array of all of them.
+/// Whether to print each JSON object on its own, or one array of all of them.
 enum class Shape { kObjects, kArray };
 
-/// The folders in which enclaves are looked for. Those that are passed over are named on stderr. Errors: kReadFromDisk.
+/// Returns the folders in which to look for enclaves. Reports skipped folders on stderr. Errors: kReadFromDisk.
 Result<std::vector<proc::SocketsFolder>> trusted_folders();
 
-/// Says on stderr that the enclave behind this socket is left out, as nobody can read what its process says.
+/// Reports on stderr that the enclave behind this socket is left out because the reply of its process is unreadable.
 void name_unreadable(const std::string& socket);
 
-/// What to do about an answer that nobody can read: its enclave is named and left out, or, where something had to be
-/// done, it is a failure.
+/// What to do about an unreadable answer: report the enclave and leave it out, or, if the command was to change
+/// something, fail.
 enum class Unreadable { kLeaveOut, kFail };
 
-/// Prints what enclave processes answered: their messages on stderr, their JSON objects on stdout. Answers with the
-/// status EACCES are passed over when `skip_not_permitted`: the enclaves of other users are none of this one's
-/// business. Returns the printed objects. Errors: kCommandNotExecuted when a process reported a failure,
-/// kEnclaveProcessConnection when one did not answer in time, or not properly; everything else has been printed then.
+/// Prints the answers of enclave processes: their messages on stderr, their JSON objects on stdout. With
+/// `skip_not_permitted`, skips answers with status EACCES: the enclaves of other users are not this user's concern.
+/// Returns the printed objects. Errors, after everything else has been printed: kCommandNotExecuted when a process
+/// reported a failure, kEnclaveProcessConnection when one did not answer properly or in time.
 Result<std::vector<nlohmann::ordered_json>> print_answers(const std::vector<proc::Answer>& answers, Shape shape,
                                                           bool skip_not_permitted, Unreadable unreadable);
 

@@ -21,11 +21,11 @@
 namespace nitro::cli {
 namespace {
 
-/// What ends a command; during a start they undo it.
+/// Signals that end a command; during a start they undo it.
 constexpr std::initializer_list<int> kEndingSignals = {SIGINT, SIGTERM, SIGHUP, SIGQUIT};
 
-/// Makes the name one that no other enclave has, by a number behind it, and takes it. An enclave holds its name until
-/// it can be asked for it, so they are asked after the name is held.
+/// Makes the name unique by appending a number, and takes it. An enclave holds the lock on its name until it can be
+/// asked for it, so the other enclaves are asked after the lock is taken.
 Result<proc::FolderLock> take_unique_name(std::string& name, const proc::SocketsFolder& folder,
                                           const std::vector<proc::SocketsFolder>& folders) {
   const std::string wanted = name;
@@ -52,7 +52,7 @@ Result<proc::FolderLock> take_unique_name(std::string& name, const proc::Sockets
 Result<proc::StartedProcess> start_process(proc::RunRequest& request, const proc::SocketsFolder& folder,
                                            const std::vector<proc::SocketsFolder>& folders,
                                            const std::string& logs_folder) {
-  // From here on a signal would leave the lock file behind; follow_start() looks at those that have come.
+  // From here on a signal would leave the lock file behind; follow_start() handles pending ones.
   NITRO_CHECK(block_signals(kEndingSignals));
   NITRO_TRY(proc::FolderLock name, take_unique_name(request.enclave_name, folder, folders));
   return proc::start_enclave_process(request, folder, std::move(name), logs_folder);
@@ -96,7 +96,7 @@ Failure not_started(const proc::Answer& answer, proc::StartedProcess& process) {
   if (answer.status)
     return fail(ErrorCode::kEnclaveProcessConnection, "the enclave was not started, for the reason given above");
   return fail(ErrorCode::kEnclaveProcessConnection,
-              fmt::format("the enclave was not started: its process {}, and has not said why",
+              fmt::format("the enclave was not started: its process {} without saying why",
                           end ? end->to_string() : "has ended"));
 }
 

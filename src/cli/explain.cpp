@@ -27,7 +27,7 @@ Result<void> explain(std::string code) {
 }  // namespace
 
 void add_explain(CLI::App& application, Chosen& chosen) {
-  auto* command = application.add_subcommand("explain", "Tells what an error code means and what to do");
+  auto* command = application.add_subcommand("explain", "Explains an error code and what to do about it");
   auto code = std::make_shared<std::string>();
   command->add_option("--error-code", *code, "The code between the brackets, E19 for instance")->required();
   command->callback([&chosen, code] { chosen = {"Explain Error", [code](Context&) { return explain(*code); }}; });

@@ -5,8 +5,8 @@
 
 namespace nitro::cli {
 
-/// Becomes nitro-cli-image, the program for the commands that make images, with the same command line. Returns only
-/// when it cannot: kFileOperation, and the message names the program.
+/// Replaces this process by nitro-cli-image, the program for the commands that make images, with the same command line.
+/// Returns only on failure: kFileOperation; the message names the program.
 [[nodiscard]] Error become_image_program(char* const* argv);
 
 }  // namespace nitro::cli

@@ -43,7 +43,7 @@ Result<void> pcr(const Options& options) {
 }  // namespace
 
 void add_pcr(CLI::App& application, Chosen& chosen) {
-  auto* command = application.add_subcommand("pcr", "Computes the PCR that a file stands for");
+  auto* command = application.add_subcommand("pcr", "Computes the PCR of a file");
   auto options = std::make_shared<Options>();
   auto* what = command->add_option_group("what to measure");
   what->add_option("--input", options->input, "Any file: the PCR of its bytes");

@@ -14,7 +14,7 @@
 namespace nitro::cli {
 namespace {
 
-/// A member of the configuration file; absent and null are the same. Errors: kSerde.
+/// Returns a member of the configuration file, or nullopt if it is absent or null. Errors: kSerde.
 template <class Value>
 Result<std::optional<Value>> member(const nlohmann::ordered_json& config, const char* key) {
   const auto found = config.find(key);
@@ -33,7 +33,7 @@ Result<std::optional<Value>> member(const nlohmann::ordered_json& config, const 
     }
     return false;
   }();
-  if (!fits) return fail(ErrorCode::kSerde, fmt::format("the value of \"{}\" is not of the kind it has to be", key));
+  if (!fits) return fail(ErrorCode::kSerde, fmt::format("the value of \"{}\" has the wrong type", key));
   return std::optional(found->template get<Value>());
 }
 

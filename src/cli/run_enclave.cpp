@@ -16,7 +16,7 @@
 namespace nitro::cli {
 namespace {
 
-/// Names go into file names of other tools, scripts and messages.
+/// Names become part of other tools' file names, of scripts and of messages.
 constexpr std::size_t kMaxNameBytes = 255;
 
 Result<void> check_name(const std::string& name) {
@@ -28,7 +28,7 @@ Result<void> check_name(const std::string& name) {
   return {};
 }
 
-/// Tells that the enclave runs. As long as this fails, it is not left running.
+/// Reports that the enclave runs. If this fails, the enclave is not left running.
 Result<Fd> hand_over(const proc::Answer& answer, bool attach_console, const std::vector<proc::SocketsFolder>& folders) {
   NITRO_TRY(const auto objects, print_answers({answer}, Shape::kObjects, false, Unreadable::kFail));
   if (!std::cout.flush()) return fail(ErrorCode::kFileOperation, "the output could not be written");
@@ -60,7 +60,7 @@ Result<void> run_enclave(const RunOptions& options, Context& context) {
   auto console = hand_over(*answer, settings.attach_console, folders);
   if (!console) {
     process.end();
-    return fail_within("the enclave has been ended again", std::move(console).error());
+    return fail_within("the enclave was terminated again", std::move(console).error());
   }
   process.leave_running();
   if (!*console) return {};
@@ -76,13 +76,12 @@ void add_run_enclave(CLI::App& application, Chosen& chosen) {
   auto* memory = command->add_option(
       "--memory", options->memory,
       "Size of the enclave's memory in MiB, or with a unit: 512M, 2G, 1T. Whole huge pages are taken");
-  auto* cpu_count = command->add_option("--cpu-count", options->cpu_count, "How many CPUs to take");
-  auto* cpu_ids =
-      command->add_option("--cpu-ids", options->cpu_ids, "The CPUs to take, by their numbers")->expected(1, -1);
+  auto* cpu_count = command->add_option("--cpu-count", options->cpu_count, "Number of CPUs");
+  auto* cpu_ids = command->add_option("--cpu-ids", options->cpu_ids, "The numbers of the CPUs")->expected(1, -1);
   auto* cid = command->add_option("--enclave-cid", options->enclave_cid,
-                                  "The vsock address of the enclave, from 4 on. Default: one that is free");
+                                  "The vsock address (CID) of the enclave, from 4 on. Default: a free one");
   auto* name = command->add_option("--enclave-name", options->enclave_name,
-                                   "What to call the enclave. Default: the name of the image file");
+                                   "Name of the enclave. Default: the name of the image file");
   auto* debug_mode = command->add_flag(
       "--debug-mode", options->debug_mode,
       "Debug mode: the console command shows what the enclave prints, and attestation documents have zeros for "

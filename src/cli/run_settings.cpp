@@ -26,7 +26,7 @@ Result<Number> parse_number(std::string_view option, const std::string& text) {
   return number;
 }
 
-/// Errors: kNoSuchHugepageFlag. Which sizes this machine has is seen when pages are taken.
+/// Errors: kNoSuchHugepageFlag. Whether this machine has the size shows when pages are taken.
 Result<MemorySize> parse_hugepage_size(const std::string& text) {
   const auto size = MemorySize::parse(text);
   for (const std::uint64_t known : {2 * kMiB, kGiB}) {
@@ -90,14 +90,14 @@ Result<std::optional<std::uint64_t>> check_cid(std::uint64_t cid) {
 std::string name_from_eif(const std::string& eif_path) {
   std::string name = std::filesystem::path(eif_path).filename().string();
   while (name.size() > 4 && name.ends_with(".eif")) name.resize(name.size() - 4);
-  // A path that ends in no name is that of no image, which the enclave process says; until then it has some name.
+  // A path without a last component cannot be an image, as the enclave process will report; until then it needs a name.
   if (name.empty()) name = "enclave";
   return name;
 }
 
 Result<RunSettings> read_settings(const RunOptions& options) {
   NITRO_TRY(auto settings, options.config ? read_config_file(*options.config) : from_options(options));
-  // The one option beside --config that says what to do with the enclave, not what it is.
+  // The only option allowed beside --config: it says what to do with the enclave, not what the enclave is.
   settings.attach_console = settings.attach_console || options.attach_console;
   proc::RunRequest& request = settings.request;
   request.debug_mode = request.debug_mode || settings.attach_console;

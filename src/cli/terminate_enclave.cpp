@@ -30,7 +30,7 @@ Result<void> terminate(const Options& options) {
   }
   const std::string request = proc::encode_request(proc::Command::kTerminate);
   NITRO_TRY(auto answers, proc::ask_all(std::move(connections), request, false, proc::kTerminateTimeout));
-  // One that ended by itself is as good as ended; the one that was named has to say so.
+  // With --all, an enclave that ended on its own counts as ended; an enclave that was named must answer.
   if (options.all) proc::leave_out_ended(answers, folders);
   NITRO_CHECK(print_answers(answers, options.all ? Shape::kArray : Shape::kObjects, options.all, Unreadable::kFail));
   return {};
@@ -39,7 +39,7 @@ Result<void> terminate(const Options& options) {
 }  // namespace
 
 void add_terminate_enclave(CLI::App& application, Chosen& chosen) {
-  auto* command = application.add_subcommand("terminate-enclave", "Ends enclaves");
+  auto* command = application.add_subcommand("terminate-enclave", "Terminates enclaves");
   auto options = std::make_shared<Options>();
   auto* which = command->add_option_group("which enclave");
   which->add_option("--enclave-id", options->enclave_id, "The enclave with this ID");

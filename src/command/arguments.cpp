@@ -43,8 +43,9 @@ void parse_arguments(CLI::App& application, int argc, const char* const* argv) {
     if (!is_option(word)) {
       const auto* const next = command == &application ? command_named(application, word) : nullptr;
       if (next == nullptr) {
-        throw CLI::ExtrasError(command == &application && has_commands ? quote(word) + " is not a command"
-                                                                       : "the word " + quote(word) + " is not expected",
+        throw CLI::ExtrasError(command == &application && has_commands
+                                   ? quote(word) + " is not a command"
+                                   : "the argument " + quote(word) + " is not expected",
                                CLI::ExitCodes::ExtrasError);
       }
       command = next;
@@ -78,7 +79,7 @@ void parse_arguments(CLI::App& application, int argc, const char* const* argv) {
       }
     }
   }
-  // CLI11 takes them from the end.
+  // CLI11 consumes them from the end.
   std::reverse(parsed.begin(), parsed.end());
   application.parse(parsed);
 }

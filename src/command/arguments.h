@@ -5,11 +5,11 @@
 
 namespace nitro {
 
-/// Has `application` parse the command line, by the rules that users of the AWS tools know where CLI11 has others:
-/// - "--name=" is an empty value; CLI11 would take the next word for it
-/// - a word that begins with "-" is no value unless it stands behind "=", so that a forgotten value does not eat the
-///   option behind it
-/// - what is unknown is named, before anything is said to be missing
+/// Makes `application` parse the command line by the rules of the AWS tools where CLI11's differ:
+/// - "--name=" is an empty value; CLI11 would use the next word
+/// - a word that begins with "-" is not a value unless it follows "=", so that a forgotten value does not consume the
+///   next option
+/// - unknown words are reported before missing ones
 /// - "help" and "help COMMAND" are --help
 ///
 /// Throws CLI::ParseError, also for --help and --version.

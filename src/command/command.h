@@ -11,10 +11,10 @@ namespace CLI {
 class App;
 }
 
-/// What the subcommands of nitro-cli have in common.
+/// Definitions shared by the subcommands of nitro-cli.
 namespace nitro::cli {
 
-/// What every command is given.
+/// The context that every command gets.
 struct Context {
   Log log = Log::none();
   std::string logs_folder;  ///< empty when there is none
@@ -22,9 +22,9 @@ struct Context {
 
 /// The command that was chosen on the command line.
 struct Chosen {
-  std::string action;  ///< how messages call it, e.g. "Run Enclave"
+  std::string action;  ///< its name in messages, e.g. "Run Enclave"
   std::function<Result<void>(Context&)> run;
-  bool holds_secrets = false;  ///< private keys, passwords of registries, credentials of AWS
+  bool holds_secrets = false;  ///< private keys, registry passwords, AWS credentials
 };
 
 }  // namespace nitro::cli

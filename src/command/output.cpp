@@ -20,7 +20,7 @@ std::size_t sequence_size(char first) {
   return byte < 0xc0 ? 1 : byte < 0xe0 ? 2 : byte < 0xf0 ? 3 : 4;
 }
 
-// The code point that `sequence`, of two bytes or more, encodes; nothing when it is no UTF-8.
+// Returns the code point that `sequence`, of two or more bytes, encodes, or nullopt if it is not UTF-8.
 std::optional<std::uint32_t> decoded(std::string_view sequence) {
   const std::size_t size = sequence_size(sequence.front());
   if (size == 1 || sequence.size() != size) return std::nullopt;
@@ -33,7 +33,7 @@ std::optional<std::uint32_t> decoded(std::string_view sequence) {
   return value;
 }
 
-// `json`, which has such characters in strings only, with those that are not printable as JSON's escapes.
+// Returns `json` with characters that are not printable escaped. It can contain such characters in strings only.
 std::string fit_for_terminals(std::string_view json) {
   constexpr std::uint32_t kReplacement = 0xfffd;
   std::string result;

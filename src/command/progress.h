@@ -8,8 +8,8 @@
 
 namespace nitro::cli {
 
-/// What a person at a terminal sees while a command works: one line on stderr that is written over, and cleared at the
-/// end. In a pipe or a log nothing of it appears.
+/// Progress of a command for a person at a terminal: one line on stderr that is overwritten, and cleared at the end.
+/// Nothing is shown if stderr is not a terminal.
 class Progress {
  public:
   Progress();
@@ -19,7 +19,7 @@ class Progress {
 
   /// Shows `text` until the next call; control characters in it are not printed.
   void show(std::string_view text);
-  /// Counts bytes of a long step and shows them, a few times a second.
+  /// Counts the bytes of a long step and shows them, a few times a second.
   void count(std::string_view step, std::uint64_t bytes);
 
  private:

@@ -20,7 +20,7 @@
 namespace nitro::cli {
 namespace {
 
-/// What scripts have come to expect of a command line that cannot be understood.
+/// The exit status that scripts expect for an invalid command line.
 constexpr int kUsageStatus = 2;
 
 Result<Context> make_context() {
@@ -31,7 +31,7 @@ Result<Context> make_context() {
     context.log = std::move(*log);
     context.logs_folder = *folder;
   } else if (environment_variable("NITRO_CLI_LOGS_PATH")) {
-    // A folder that somebody chose has to work; without one, a user who has no place for logs can still use the tool.
+    // A folder that somebody chose must work; otherwise a user without a place for logs can still use the tool.
     return fail_within("opening the log", std::move(log).error());
   }
   return context;
@@ -61,8 +61,8 @@ int parse_and_run(int argc, char** argv, const AddCommands& add_commands) {
   } catch (const CLI::ParseError& error) {
     return application.exit(error) == 0 ? 0 : kUsageStatus;
   }
-  // Before any is read. Not for the other commands: run-enclave becomes the enclave process, which has no secret and
-  // which its user may want to look into.
+  // Done before any secret is read. Not for the other commands: run-enclave becomes the enclave process, which holds no
+  // secrets and which its user may want to inspect.
   if (chosen.holds_secrets) forbid_memory_dumps();
   auto context = make_context();
   if (!context) {
@@ -87,7 +87,7 @@ int run_command(int argc, char** argv, const AddCommands& add_commands) {
     }
     return parse_and_run(argc, argv, add_commands);
   } catch (const std::exception& exception) {
-    // The one place for exceptions: a bug, or no memory.
+    // The only catch for exceptions: a bug, or no memory.
     std::cerr << "nitro-cli failed: " << exception.what() << "\n";
     return EXIT_FAILURE;
   }

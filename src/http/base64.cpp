@@ -24,7 +24,7 @@ std::optional<std::string> from_base64(std::string_view text) {
   const int size = EVP_DecodeBlock(reinterpret_cast<unsigned char*>(decoded.data()),
                                    reinterpret_cast<const unsigned char*>(text.data()), static_cast<int>(text.size()));
   if (size < 0) return std::nullopt;
-  // It counts the bytes that the padding stands for.
+  // The result counts the bytes that the padding stands for.
   decoded.resize(static_cast<std::size_t>(size) - padding);
   return decoded;
 }

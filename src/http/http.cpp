@@ -29,8 +29,8 @@ struct FreeList {
   void operator()(curl_slist* list) const { curl_slist_free_all(list); }
 };
 
-// One request on its way. libcurl's callbacks get it as their context; our own errors are kept here, as they say more
-// than libcurl's.
+// One request in progress. libcurl's callbacks get it as their context; it keeps our own errors, which say more than
+// libcurl's.
 struct Exchange {
   const Request& request;
   CURL* handle;
@@ -39,7 +39,7 @@ struct Exchange {
   std::optional<Error> error = std::nullopt;
 };
 
-// The headers of the last response, without those of a proxy's answer to CONNECT and of "100 Continue".
+// Takes the headers of the last response, without those of a proxy's answer to CONNECT and of "100 Continue".
 void take_headers(Exchange& exchange) {
   curl_header* header = nullptr;
   while ((header = curl_easy_nextheader(exchange.handle, CURLH_HEADER, -1, header)) != nullptr) {
@@ -84,14 +84,13 @@ std::size_t on_upload(char* bytes, std::size_t, std::size_t size, void* context)
   return *count;
 }
 
-// Sets options and looks at every result: an option that this libcurl does not have, as it was built without what is
-// behind it, must never pass unnoticed. What is asked of it would be done in another way, and a secret be sent in the
-// clear.
+// Sets options and checks every result: an option that this libcurl was built without must never go unnoticed.
+// Otherwise the request would be made differently from what was asked, for example with a secret in the clear.
 class Options {
  public:
   explicit Options(CURL* handle) : handle_(handle) {}
 
-  // `value` has the type that libcurl reads from its variable arguments.
+  // `value` has the type that libcurl reads from its variadic arguments.
   template <CURLoption option, class Value>
   void set(Value value) {
     constexpr int kKind = option / CURLOPTTYPE_OBJECTPOINT * CURLOPTTYPE_OBJECTPOINT;
@@ -103,7 +102,7 @@ class Options {
     failed_ = option;
   }
 
-  // What could not be set, first of all.
+  // Fails if any option could not be set, naming the first.
   [[nodiscard]] Result<void> check(ErrorCode failure) const {
     if (code_ == CURLE_OK) return {};
     const auto* option = curl_easy_option_by_id(failed_);
@@ -124,10 +123,10 @@ class HeaderLines {
   explicit HeaderLines(ErrorCode failure) : failure_(failure) {}
 
   Result<void> add(const std::string& line) {
-    // What follows a line break would be a header, or a request, of somebody else's.
+    // Anything after a line break would be an injected header or request.
     if (line.find_first_of(std::string_view("\r\n\0", 3)) != std::string::npos) {
       const auto name = line.substr(0, line.find(':'));
-      return fail(failure_, "the value of the header " + quote(name) + " has a line break in it");
+      return fail(failure_, "the value of the header " + quote(name) + " contains a line break");
     }
     auto* const longer = curl_slist_append(lines_.get(), line.c_str());
     if (longer == nullptr) throw std::bad_alloc();
@@ -142,11 +141,11 @@ class HeaderLines {
   std::unique_ptr<curl_slist, FreeList> lines_;
 };
 
-// Whose certificates are trusted. libcurl itself does not look at the variables that OpenSSL and Go programs follow.
+// Chooses the trusted authorities. libcurl itself ignores the variables that OpenSSL and Go programs follow.
 Result<void> choose_authorities(Options& options, const Request& request) {
   if (!request.ca_file.empty()) {
     options.set<CURLOPT_CAINFO>(request.ca_file.c_str());
-    options.set<CURLOPT_CAPATH>(nullptr);  // or the system's authorities would count as well
+    options.set<CURLOPT_CAPATH>(nullptr);  // otherwise the system's authorities would count as well
     return {};
   }
   auto file = environment_variable("SSL_CERT_FILE").value_or("");
@@ -154,7 +153,7 @@ Result<void> choose_authorities(Options& options, const Request& request) {
   if (!file.empty()) options.set<CURLOPT_CAINFO>(file.c_str());
   if (!folder.empty()) options.set<CURLOPT_CAPATH>(folder.c_str());
   if (request.more_authorities.empty()) return {};
-  // A text takes the place of the file of authorities, so it has to hold those, too.
+  // Certificates given as text replace the authorities file, so include its content.
   if (const char* usual = curl_version_info(CURLVERSION_NOW)->cainfo; file.empty() && usual != nullptr) file = usual;
   std::string authorities = request.more_authorities;
   if (!file.empty() && ::access(file.c_str(), R_OK) == 0) {
@@ -166,7 +165,7 @@ Result<void> choose_authorities(Options& options, const Request& request) {
   return {};
 }
 
-// Chooses the proxy. libcurl's own rules for the variables are not those of container tools.
+// Chooses the proxy. libcurl's own rules for the variables differ from those of container tools.
 void choose_proxy(Options& options, const std::optional<Proxy>& proxy) {
   options.set<CURLOPT_PROXY>(proxy ? proxy->url.c_str() : "");
   options.set<CURLOPT_NOPROXY>("");
@@ -191,7 +190,7 @@ void choose_method(Options& options, const Request& request, Exchange& exchange)
   }
 }
 
-// An answer, and where it redirects to; empty: it does not.
+// An answer, and the URL it redirects to; empty if it does not.
 struct Answer {
   Response response;
   std::string redirected_to;
@@ -199,7 +198,7 @@ struct Answer {
 
 Result<Answer> send_once(const Request& request) {
   const auto peer = peer_of(request.url);
-  if (!peer) return fail(request.failure, quote(request.url) + " is no URL");
+  if (!peer) return fail(request.failure, quote(request.url) + " is not a URL");
   const bool through_network = request.unix_socket.empty();
   if (through_network && !request.insecure_http && peer->scheme != "https" && !is_loopback(peer->host)) {
     return fail(request.failure,
@@ -220,13 +219,13 @@ Result<Answer> send_once(const Request& request) {
   const std::string agent = "nitro-cli/" + std::string(kVersion);
 
   HeaderLines headers(request.failure);
-  // Only headers that are sent: libcurl 7.88 signs a header that is switched off ("Expect:") like any other, and AWS
-  // then finds another signature.
+  // Only headers that are sent: libcurl 7.88 signs a disabled header ("Expect:") like any other, and AWS then computes
+  // another signature.
   for (const auto& line : request.headers) NITRO_CHECK(headers.add(line));
   for (const auto& line : request.secret_headers) NITRO_CHECK(headers.add(line.text()));
   if (request.upload) {
-    NITRO_CHECK(headers.add("Expect:"));                     // engines need not be asked before an upload
-    NITRO_CHECK(headers.add("Transfer-Encoding: chunked"));  // its size is not known before its end
+    NITRO_CHECK(headers.add("Expect:"));                     // no need to ask an engine before an upload
+    NITRO_CHECK(headers.add("Transfer-Encoding: chunked"));  // its size is known only at its end
   }
 
   Options options(handle.get());
@@ -257,7 +256,7 @@ Result<Answer> send_once(const Request& request) {
     options.set<CURLOPT_AWS_SIGV4>(scope.c_str());
     options.set<CURLOPT_USERNAME>(aws->access_key_id.c_str());
     options.set<CURLOPT_PASSWORD>(aws->secret_access_key.text().c_str());
-    // A header like the others, so that it is signed with them.
+    // Sent as an ordinary header, so that the signature covers it.
     if (!aws->session_token.empty()) {
       NITRO_CHECK(headers.add(Secret("X-Amz-Security-Token: " + aws->session_token.text()).text()));
     }
@@ -280,7 +279,7 @@ Result<Answer> send_once(const Request& request) {
   return Answer{std::move(exchange.response), target != nullptr ? target : ""};
 }
 
-// What is asked of the peer that an answer redirects to; nothing when that answer is the last one.
+// Returns the request to the redirect target, or nullopt if the answer is final.
 std::optional<Request> redirected(const Request& request, const Answer& answer) {
   const auto status = answer.response.status;
   const bool again = status == 307 || status == 308;

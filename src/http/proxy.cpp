@@ -19,7 +19,7 @@ namespace nitro::http {
 
 namespace {
 
-// An IP address as IPv6 has it; an IPv4 address is mapped (::ffff:127.0.0.1).
+// An IP address in IPv6 form; an IPv4 address is mapped (::ffff:127.0.0.1).
 using Address = std::array<unsigned char, sizeof(in6_addr)>;
 constexpr unsigned kAddressBits = 128;
 constexpr unsigned kMappedBits = 96;
@@ -38,7 +38,7 @@ bool same_bits(const Address& a, const Address& b, unsigned bits) {
   return bits % 8 == 0 || (a[bytes] ^ b[bytes]) >> (8 - bits % 8) == 0;
 }
 
-// "10.0.0.0/8"
+// A network such as "10.0.0.0/8".
 struct Network {
   Address address;
   unsigned bits;
@@ -59,7 +59,7 @@ std::optional<Network> network_in(std::string_view text) {
   return Network{*address, bits};
 }
 
-// "example.com:8080" and "[::1]:8080" taken apart; the port is empty where there is none.
+// Splits "example.com:8080" and "[::1]:8080"; the port is empty if there is none.
 std::pair<std::string_view, std::string_view> host_and_port(std::string_view text) {
   const auto colon = text.rfind(':');
   if (text.starts_with('[')) {
@@ -71,7 +71,7 @@ std::pair<std::string_view, std::string_view> host_and_port(std::string_view tex
   return {text.substr(0, colon), text.substr(colon + 1)};
 }
 
-// Whether an element of NO_PROXY, in small letters, is about `peer`.
+// Whether an element of NO_PROXY, in lower case, matches `peer`.
 bool excludes(std::string_view element, const Peer& peer) {
   if (element == "*") return true;
   const auto address = address_in(peer.host);
@@ -96,7 +96,7 @@ bool is_excluded(const Peer& peer, std::string_view list) {
   return false;
 }
 
-// The first of `names` that is set, and its value.
+// Returns the first of `names` that is set, and its value.
 std::pair<std::string, Secret> first_set(std::initializer_list<const char*> names, const Variable& variable) {
   for (const char* name : names) {
     if (Secret value(variable(name)); !value.empty()) return {name, std::move(value)};

@@ -9,13 +9,13 @@
 
 namespace nitro::http {
 
-/// A URL taken apart by libcurl, which also sends the requests: the two cannot disagree about where one goes.
+/// A URL parsed by libcurl, which also sends the requests: the two cannot disagree about where a request goes.
 class Url {
  public:
-  /// Nothing when `text` is no URL. `flags` are those of curl_url_set(3).
+  /// Returns nullopt if `text` is not a URL. `flags` are those of curl_url_set(3).
   [[nodiscard]] static std::optional<Url> parse(const std::string& text, unsigned flags = 0);
 
-  /// A part, or empty when there is none. `flags` are those of curl_url_get(3).
+  /// Returns a part, or an empty string if there is none. `flags` are those of curl_url_get(3).
   [[nodiscard]] std::string part(CURLUPart which, unsigned flags = 0) const;
 
  private:

@@ -35,10 +35,10 @@ namespace {
 
 constexpr const char* kBuildTool = "nitro-cli";
 
-// What differs between the two kinds of machines that run enclaves.
+// The differences between the two architectures of machines that run enclaves.
 struct Platform {
-  const char* name;            // as uname(2) has it
-  const char* container_name;  // as container images have it
+  const char* name;            // as in uname(2)
+  const char* container_name;  // as in container images
   const char* kernel;          // file in the blobs folder
   eif::Architecture architecture;
 };
@@ -59,7 +59,7 @@ Result<Platform> choose_platform(const std::optional<std::string>& architecture)
               "there are no enclaves for the architecture " + quote(name) + "; choose x86_64 or aarch64");
 }
 
-// The parts of an enclave that do not come from the user.
+// The parts of an enclave that the user does not provide.
 struct Blobs {
   std::string command_line;
   eif::KernelIdentity kernel_identity;
@@ -73,7 +73,7 @@ Result<Blobs> open_blobs(const Platform& platform) {
   Blobs blobs;
   auto command_line = read_text_file(folder + "/cmdline");
   if (!command_line) {
-    // The first of the blobs to be read: when it is missing, they all are, most likely.
+    // The first blob to be read: if it is missing, most likely all of them are.
     return fail_within("reading the kernel command line (NITRO_CLI_BLOBS names the folder that build-blobs makes)",
                        std::move(command_line).error());
   }
@@ -91,7 +91,7 @@ Result<Blobs> open_blobs(const Platform& platform) {
     return blob;
   };
   NITRO_TRY(blobs.init, open(folder + "/init", "the init program"));
-  // Kernels from 6.8 on have the driver built in; then there is no file.
+  // Kernels from 6.8 on have the driver built in; then there is no such file.
   const auto nsm = folder + "/nsm.ko";
   if (::access(nsm.c_str(), F_OK) == 0) {
     NITRO_TRY(blobs.nsm_module, open(nsm, "the NSM driver"));
@@ -100,8 +100,7 @@ Result<Blobs> open_blobs(const Platform& platform) {
   return blobs;
 }
 
-// What keeps an image from being signed while it is built has the code of building in the AWS tools; kSigning is that
-// of sign-eif.
+// Errors that prevent signing during a build have the code of building in the AWS tools; kSigning is for sign-eif.
 Error as_building(Error error) {
   return error.code() == ErrorCode::kSigning ? std::move(error).as(ErrorCode::kEifBuilding) : error;
 }
@@ -121,8 +120,8 @@ bool is_reproducible(const BuildEnclaveOptions& options) {
   return options.build_time || std::getenv("SOURCE_DATE_EPOCH") != nullptr;
 }
 
-// "golden/tiny" of "golden/tiny:1". Archives and layouts are called what the image in them is called, else what their
-// file is called.
+// Returns "golden/tiny" for "golden/tiny:1". For archives and layouts, the name of the image inside, or else of the
+// file.
 std::string default_name(const image::Reference& reference, const image::ImageSource& source) {
   if (reference.path.empty()) return std::string(image::without_tag(reference.name));
   if (!source.repository_tags.empty()) return std::string(image::without_tag(source.repository_tags.front()));
@@ -131,7 +130,7 @@ std::string default_name(const image::Reference& reference, const image::ImageSo
   return path.substr(path.rfind('/') + 1);
 }
 
-// What the user says of the image. It is read and checked first: a mistake costs no time.
+// The user's part of the metadata. Checked first, so that a mistake costs no time.
 Result<eif::Metadata> given_metadata(const BuildEnclaveOptions& options) {
   eif::Metadata metadata;
   NITRO_TRY(metadata.build.build_time, eif::build_time_or_default(options.build_time));
@@ -147,7 +146,7 @@ Result<eif::Metadata> given_metadata(const BuildEnclaveOptions& options) {
   return metadata;
 }
 
-// `metadata` with what is known of the parts.
+// Completes `metadata` with what is known of the parts.
 Result<eif::Metadata> complete_metadata(eif::Metadata metadata, const BuildEnclaveOptions& options, const Blobs& blobs,
                                         const image::Reference& reference, const image::Image& image) {
   if (!options.image_name) {
@@ -160,7 +159,7 @@ Result<eif::Metadata> complete_metadata(eif::Metadata metadata, const BuildEncla
   metadata.build.kernel_version = blobs.kernel_identity.version;
   metadata.docker_info =
       image::describe_image(image, is_reproducible(options) ? image::Describer::kImage : image::Describer::kEngine);
-  // The reference's version is what the engine says the image is: usually, not with every store, the digest of its
+  // The reference's version is the engine's ID of the image: usually, but not with every store, the digest of its
   // configuration.
   auto id = text_at(metadata.docker_info, "Id");
   if (id.empty()) id = image.source().id;
@@ -173,7 +172,7 @@ Result<image::ImageSource> build_container_image(const std::string& folder, cons
                                                  const image::Engine::Listener& listener) {
   if (reference.transport != image::Transport::kUnspecified && reference.transport != image::Transport::kDaemon) {
     return fail(ErrorCode::kDockerImageBuild,
-                "an image that is built from a folder needs a plain name, like \"app:1\"");
+                "an image that is built from a folder needs a plain name, such as \"app:1\"");
   }
   return image::build_image(folder, reference.name, source_options, budget, listener);
 }
@@ -181,8 +180,8 @@ Result<image::ImageSource> build_container_image(const std::string& folder, cons
 Result<void> check_architecture(const image::Image& image, const Platform& platform) {
   const auto& architecture = image.config().architecture;
   if (architecture == platform.container_name) return {};
-  return fail(ErrorCode::kEifBuilding, "the container image is made for " + quote(architecture) +
-                                           ", but the enclave's kernel for " + platform.container_name +
+  return fail(ErrorCode::kEifBuilding, "the container image is for " + quote(architecture) +
+                                           ", but the enclave's kernel is for " + platform.container_name +
                                            "; build the container image for linux/" + platform.container_name);
 }
 
@@ -268,8 +267,8 @@ void add_build_enclave(CLI::App& application, Chosen& chosen) {
           "image")
       ->required();
   command->add_option("--docker-dir", options->docker_dir,
-                      "A folder with a Dockerfile, to build the container image from first");
-  command->add_option("--output-file", options->output_file, "The file to write; /dev/null for the measurements alone")
+                      "A folder with a Dockerfile from which to build the container image first");
+  command->add_option("--output-file", options->output_file, "The file to write; /dev/null for the measurements only")
       ->required();
   auto* certificate = command->add_option("--signing-certificate", options->signing_certificate,
                                           "A certificate (X.509, PEM), to sign the image with");
@@ -278,12 +277,12 @@ void add_build_enclave(CLI::App& application, Chosen& chosen) {
   certificate->needs(key);
   key->needs(certificate);
   command->add_option("--name", options->image_name,
-                      "The name that the image states. Default: that of the container image");
+                      "Name to store in the image. Default: that of the container image");
   command->add_option("--version", options->image_version,
-                      "The version that the image states. Default: the digest of the container image's configuration");
-  command->add_option("--metadata", options->metadata_path, "A JSON file with more metadata, 4096 bytes at most");
+                      "Version to store in the image. Default: the digest of the container image's configuration");
+  command->add_option("--metadata", options->metadata_path, "A JSON file with more metadata, at most 4096 bytes");
   command->add_option("--build-time", options->build_time,
-                      "Build time to write into the image (RFC 3339), for builds that can be repeated");
+                      "Build time to store in the image (RFC 3339), for reproducible builds");
   command->add_option("--arch", options->architecture, "x86_64 or aarch64; default: this machine's")
       ->check(CLI::IsMember({"x86_64", "aarch64"}));
   command->callback([&chosen, options] {

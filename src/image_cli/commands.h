@@ -3,7 +3,7 @@
 
 #include "src/command/command.h"
 
-/// The subcommands of nitro-cli that the program nitro-cli-image runs: one file each.
+/// The subcommands of nitro-cli that the program nitro-cli-image runs, one file each.
 namespace nitro::cli {
 
 void add_build_enclave(CLI::App& application, Chosen& chosen);

@@ -24,7 +24,7 @@ Result<void> sign_eif(const Options& options) {
   NITRO_TRY(const auto signer, kms::open_signer(*options.private_key, options.signing_certificate));
   std::cerr << kms::warning_about(*signer, options.signing_certificate);
   auto measurements = eif::sign_image(*options.eif_path, *signer);
-  // Scripts know one code for all that keeps an image from being signed.
+  // Scripts expect a single code for anything that prevents signing.
   if (!measurements) return Failure(std::move(measurements).error().as(ErrorCode::kSigning));
   std::cerr << "Enclave Image successfully signed.\n";
   print_json(std::cout, build_info_json(*measurements));

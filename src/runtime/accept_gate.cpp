@@ -8,8 +8,8 @@
 namespace nitro {
 namespace {
 
-// Connections taken in one round of the loop, so that a flood of clients does not hold up everything else. The listener
-// stays readable while more wait.
+// Connections accepted in one round of the loop, so that a flood of clients does not delay everything else. The
+// listener stays readable while more wait.
 constexpr int kAcceptsPerRound = 16;
 
 }  // namespace
@@ -64,7 +64,7 @@ void AcceptGate::pause() {
 }
 
 void AcceptGate::update_watch() {
-  // Changing a watch that exists does not fail (epoll_ctl(2): EPOLL_CTL_MOD).
+  // Modifying an existing watch does not fail (epoll_ctl(2): EPOLL_CTL_MOD).
   const std::uint32_t events = EPOLLIN;
   static_cast<void>(loop_.update(watch_, held_ || paused_ ? 0 : events));
 }

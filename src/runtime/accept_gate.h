@@ -11,17 +11,17 @@
 
 namespace nitro {
 
-/// A listening Unix socket from which the event loop takes connections.
+/// Accepts connections from a listening Unix socket on the event loop.
 ///
-/// A process at its limit of descriptors can neither accept a connection nor turn it away, and the listener stays
-/// readable: a loop that waits for that alone would spin. The gate looks again after kPause, and the clients wait in
-/// the listener's backlog meanwhile. The same happens when the system is out of files or memory.
+/// A process at its limit of descriptors can neither accept a connection nor reject it, and the listener stays
+/// readable: a loop that simply waits for it would spin. The gate retries after kPause; meanwhile the clients wait in
+/// the listener's backlog. It does the same when the system is out of files or memory.
 class AcceptGate {
  public:
   static constexpr std::chrono::milliseconds kPause{100};
 
-  /// Takes one connection: a stream socket, non-blocking, close-on-exec. May hold or close the gate, but not destroy
-  /// it.
+  /// Takes one connection: a stream socket, non-blocking, close-on-exec. May hold or close the gate, but must not
+  /// destroy it.
   using OnConnection = std::function<void(Fd socket)>;
 
   /// `loop` must outlive the gate.
@@ -30,12 +30,12 @@ class AcceptGate {
   AcceptGate& operator=(const AcceptGate&) = delete;
   ~AcceptGate() = default;
 
-  /// Takes connections from `listener`, which is borrowed until close(). Errors: kEpoll.
+  /// Accepts connections from `listener`, which is borrowed until close(). Errors: kEpoll.
   Result<void> watch(int listener, OnConnection on_connection);
   /// Listens at `path`, as listen_unix does. Errors: kSocket, kFilePermissions, kEpoll.
   Result<void> open(const std::string& path, unsigned mode, OnConnection on_connection);
-  /// Takes no more connections. What open() made listens no more and loses its name; clients in its backlog read the
-  /// end of the stream.
+  /// Accepts no more connections. A listener made by open() is closed and its name removed; clients in its backlog read
+  /// end-of-file.
   void close();
 
   /// Leaves clients in the backlog until resume().

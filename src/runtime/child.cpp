@@ -19,7 +19,7 @@
 namespace nitro {
 namespace {
 
-/// Runs between fork and exec: async-signal-safe calls only, nothing is allocated. Ends by exec or by writing errno to
+/// Runs between fork and exec: only async-signal-safe calls, no allocation. Ends with exec, or writes errno to
 /// `report_fd`.
 [[noreturn]] void become(const ChildOptions& options, char* const* arguments, char* const* environment,
                          const char* program, int null_fd, int report_fd, pid_t parent) {
@@ -29,7 +29,8 @@ namespace {
     ::_exit(127);
   };
   if (options.new_session) ::setsid();
-  // Copies above the standard numbers first, so that a source numbered 0, 1 or 2 is not overwritten before its turn.
+  // First duplicate the sources above the standard numbers, so that a source numbered 0, 1 or 2 is not overwritten
+  // before it is used.
   int sources[3] = {options.stdin_fd, options.stdout_fd, options.stderr_fd};
   for (int& source : sources) {
     source = ::fcntl(source < 0 ? null_fd : source, F_DUPFD_CLOEXEC, 3);
@@ -47,10 +48,10 @@ namespace {
   if (options.drop_capabilities) {
     if ((errno = drop_capabilities()) != 0) give_up();
   }
-  // Not before: the kernel forgets the request when the user changes (prctl(2), PR_SET_PDEATHSIG).
+  // Not earlier: the kernel forgets the request when the user changes (prctl(2), PR_SET_PDEATHSIG).
   if (options.parent_death_signal != 0) {
     if (::prctl(PR_SET_PDEATHSIG, options.parent_death_signal) != 0) give_up();
-    // The parent may have ended before the request was in place.
+    // The parent may have ended before the request took effect.
     if (::getppid() != parent) ::_exit(127);
   }
   reset_inherited_signals();
@@ -68,7 +69,7 @@ std::vector<char*> pointers_to(const std::vector<std::string>& texts) {
   return pointers;
 }
 
-/// Whether `environment` has the variable that `entry`, NAME=VALUE, is of.
+/// Whether `environment` contains the variable of `entry`, NAME=VALUE.
 bool has_variable(const std::vector<std::string>& environment, std::string_view entry) {
   const std::string_view name = entry.substr(0, entry.find('=') + 1);
   return std::any_of(environment.begin(), environment.end(),
@@ -123,7 +124,7 @@ Result<Child> Child::spawn(const ChildOptions& options) {
     auto ignored = child.wait();
     return failure("executing", exec_errno);
   }
-  // By number: glibc has the wrapper since 2.36 only.
+  // As a raw call: glibc has a wrapper only since 2.36.
   child.pidfd_ = Fd(static_cast<int>(::syscall(SYS_pidfd_open, child.pid_, 0)));
   if (!child.pidfd_) return failure("watching", errno);
   return child;

@@ -13,33 +13,32 @@
 
 namespace nitro {
 
-/// How a child ended, as waitpid(2) tells it.
+/// How a child ended, as reported by waitpid(2).
 struct ExitStatus {
-  int code = 0;    ///< exit status, meaningful when signal is 0
+  int code = 0;    ///< exit status, valid if signal is 0
   int signal = 0;  ///< the signal that ended it, or 0
   [[nodiscard]] bool success() const { return code == 0 && signal == 0; }
-  /// From the number that waitpid(2) gives.
+  /// Decodes the status of waitpid(2).
   static ExitStatus from_wait(int wait_status);
-  /// "exited with status 3", "was ended by signal 9 (Killed)".
+  /// Returns "exited with status 3", "was ended by signal 9 (Killed)".
   [[nodiscard]] std::string to_string() const;
 };
 
-/// What a new process is given. Descriptors are borrowed; all others of this process are close-on-exec and do not reach
-/// it.
+/// Settings of a new process. Descriptors are borrowed; all other descriptors of this process are close-on-exec.
 struct ChildOptions {
-  std::vector<std::string> arguments;      ///< arguments[0] is the program, looked up in PATH when it has no '/'
+  std::vector<std::string> arguments;      ///< arguments[0] is the program, looked up in PATH if it has no '/'
   int stdin_fd = -1;                       ///< -1: /dev/null
   int stdout_fd = -1;                      ///< -1: /dev/null
   int stderr_fd = -1;                      ///< -1: /dev/null; equal to stdout_fd is allowed
   std::vector<int> inherited_fds;          ///< kept open under the same numbers; each at least 3
-  std::vector<std::string> environment{};  ///< NAME=VALUE, instead of what this process has under these names
+  std::vector<std::string> environment{};  ///< NAME=VALUE, replacing this process's variables of these names
   bool new_session = false;                ///< setsid: keys typed at our terminal do not reach it
-  std::optional<UserIds> user{};           ///< the user it runs as; only root can choose
-  bool drop_capabilities = false;          ///< it has none and never gets one, whatever it executes
+  std::optional<UserIds> user{};           ///< the user to run as; only root can choose
+  bool drop_capabilities = false;          ///< it has none and cannot gain any, whatever it executes
   int parent_death_signal = 0;  ///< sent to the child when the thread that started it ends (prctl(2)); 0: none
 };
 
-/// Owns one child process: it is killed (SIGKILL) and reaped on destruction unless it has been waited for.
+/// Owns one child process. Unless it has been waited for, destruction kills (SIGKILL) and reaps it.
 class Child {
  public:
   Child() = default;
@@ -51,8 +50,8 @@ class Child {
   }
   ~Child();
 
-  /// fork and exec. A program that cannot be executed is an error here (kProcessSpawn, with the errno), not a dead
-  /// child.
+  /// Forks and executes a program. If the program cannot be executed, this is an error here (kProcessSpawn, with the
+  /// errno), not a dead child.
   static Result<Child> spawn(const ChildOptions& options);
 
   [[nodiscard]] bool running() const { return pid_ > 0; }
@@ -63,7 +62,7 @@ class Child {
   Result<void> send_signal(int signal);
   /// Blocks until the child has ended and reaps it.
   Result<ExitStatus> wait();
-  /// Reaps the child when it has ended; nothing while it runs.
+  /// Reaps the child if it has ended; returns nullopt while it runs.
   Result<std::optional<ExitStatus>> poll();
 
  private:

@@ -16,7 +16,7 @@ namespace nitro {
 namespace {
 
 constexpr const char* kSystemLogsFolder = "/var/log/nitro_enclaves";
-/// Its members may run enclaves: the device and both system folders are theirs.
+/// Members of this group may run enclaves: the device and both system folders belong to it.
 constexpr const char* kGroup = "ne";
 
 bool is_writable_folder(const std::string& path) {

@@ -8,7 +8,7 @@
 namespace nitro {
 namespace {
 
-/// Whether `signal` ends a process that does nothing about it, and can be handled (signal(7)).
+/// Whether `signal` ends a process by default, and can be handled (signal(7)).
 bool ends_by_default(int signal) {
   switch (signal) {
     case SIGKILL:

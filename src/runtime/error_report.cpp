@@ -19,8 +19,8 @@ namespace {
 std::string backtrace_of(const Error& error, std::string_view action) {
   std::string text = fmt::format("  Action: {}\n  Steps:\n", action);
   std::string_view rest = error.message();
-  // Each layer has put its step in front with ": "; a colon inside a quoted value has no space behind it often enough
-  // to read well.
+  // Each layer prefixes its step with ": ". Quoted values rarely contain a colon followed by a space, so splitting
+  // there reads well enough.
   for (std::size_t end = rest.find(": "); end != std::string_view::npos; end = rest.find(": ")) {
     text += fmt::format("    {}\n", rest.substr(0, end));
     rest.remove_prefix(end + 2);

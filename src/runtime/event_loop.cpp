@@ -19,7 +19,7 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-/// When a timer is due, then the order in which timers were set: no two are alike.
+/// When a timer is due, and the order in which timers were set, which makes keys unique.
 using TimerKey = std::pair<Clock::time_point, std::uint64_t>;
 
 sigset_t set_of(std::initializer_list<int> signals) {
@@ -31,13 +31,13 @@ sigset_t set_of(std::initializer_list<int> signals) {
 
 }  // namespace
 
-/// One watched descriptor or one timer. The loop's table and the caller's Watch share it; `loop` is null once the watch
-/// is cancelled or the timer has run out.
+/// One watched descriptor or one timer, shared by the loop's table and the caller's Watch; `loop` is null once the
+/// watch is cancelled or the timer has expired.
 struct EventLoop::Watch::Entry {
   State* loop = nullptr;
   // A descriptor.
   int fd = -1;
-  Fd owned;  // signals have a descriptor of their own
+  Fd owned;  // signals own their signalfd
   FdCallback callback;
   // A timer.
   TimerCallback on_time;
@@ -48,16 +48,16 @@ struct EventLoop::Watch::Entry {
 struct EventLoop::State {
   Fd epoll;
   // Entries by their epoll token. Tokens are never reused, so an event that was fetched before its watch was cancelled
-  // finds nothing, even when a new watch has the same descriptor number.
+  // finds no entry, even if a new watch has the same descriptor number.
   std::unordered_map<std::uint64_t, std::shared_ptr<Watch::Entry>> entries;
   std::unordered_map<const Watch::Entry*, std::uint64_t> tokens;
   std::uint64_t next_token = 1;
-  // All timers share one descriptor, which is there from the start: waiting for descriptors to come free needs a
-  // timer that does not fail for want of one.
+  // All timers share one descriptor, created at the start: waiting for descriptors to become available needs a timer
+  // that does not fail for lack of one.
   Fd timer;
   Watch timer_watch;
   std::map<TimerKey, std::shared_ptr<Watch::Entry>> timers;
-  Clock::time_point armed_for = Clock::time_point::max();  // what `timer` is set to; max: it is not set
+  Clock::time_point armed_for = Clock::time_point::max();  // the time `timer` is set to; max: it is not set
   std::vector<std::function<void()>> deferred;
 
   /// Sets `timer` for the first of `timers`.
@@ -71,21 +71,21 @@ struct EventLoop::State {
       when.it_value.tv_sec = left / 1'000'000'000;
       when.it_value.tv_nsec = left % 1'000'000'000;
     }
-    // Cannot fail: the descriptor is a timer's, the time is in range.
+    // Cannot fail: the descriptor is a timerfd, and the time is in range.
     ::timerfd_settime(timer.get(), 0, &when, nullptr);
   }
 
   void run_timers() {
     std::uint64_t expirations = 0;
-    // Nothing to read: the timer was set anew after the event had been fetched.
+    // Nothing to read: the timer was reset after the event had been fetched.
     if (::read(timer.get(), &expirations, sizeof expirations) != sizeof expirations) return;
-    // What the descriptor was set for is due, and nothing later: callbacks may set timers without end.
+    // Runs only timers that are due by the time the descriptor was set for: callbacks may keep setting new timers.
     const Clock::time_point due = std::exchange(armed_for, Clock::time_point::max());
     while (!timers.empty() && timers.begin()->first.first <= due) {
       const auto entry = std::move(timers.begin()->second);
       timers.erase(timers.begin());
       if (entry->period > Clock::duration::zero()) {
-        // What was missed while the thread was busy is not made up for.
+        // Periods missed while the thread was busy are skipped.
         entry->due.first = std::max(entry->due.first, Clock::now()) + entry->period;
         timers.emplace(entry->due, entry);
       } else {
@@ -138,7 +138,7 @@ EventLoop::~EventLoop() {
 }
 
 Result<std::unique_ptr<EventLoop>> EventLoop::create() {
-  // The constructor is private, so make_unique cannot reach it.
+  // The constructor is private: make_unique cannot reach it.
   std::unique_ptr<EventLoop> loop(new EventLoop());
   State& state = *loop->state_;
   state.epoll = Fd(::epoll_create1(EPOLL_CLOEXEC));
@@ -214,19 +214,19 @@ Result<void> EventLoop::run() {
 }
 
 Result<void> EventLoop::run_once(std::chrono::milliseconds timeout) {
-  // What is deferred from now on is for the next round, so that events come in between.
+  // Callbacks deferred from now on run in the next round, so that events are handled in between.
   const auto deferred = std::exchange(state_->deferred, {});
   std::array<epoll_event, 64> events;
   const int count = ::epoll_wait(state_->epoll.get(), events.data(), static_cast<int>(events.size()),
                                  deferred.empty() ? static_cast<int>(timeout.count()) : 0);
   if (count < 0 && errno != EINTR) return fail_errno(ErrorCode::kEpoll, "waiting for events");
   for (int i = 0; i < count; ++i) {
-    // A copy: epoll_event is packed, and its members cannot be referred to.
+    // A copy: epoll_event is packed, so its members cannot be bound to references.
     const epoll_event event = events[static_cast<std::size_t>(i)];
     const std::uint64_t token = event.data.u64;
     const auto found = state_->entries.find(token);
     if (found == state_->entries.end()) continue;
-    // The callback may cancel its own watch: keep it alive until it returns.
+    // The callback may cancel its own watch: keep the entry alive until it returns.
     const std::shared_ptr<Watch::Entry> entry = found->second;
     entry->callback(event.events);
   }

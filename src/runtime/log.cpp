@@ -21,7 +21,7 @@
 namespace nitro {
 namespace {
 
-/// Everybody who may write to the folder may write the log; everybody may read it, as the reference's log can be.
+/// Whoever may write to the folder may write the log; everybody may read it, as with the reference's log.
 mode_t mode_for(const std::string& folder) {
   struct stat status {};
   const mode_t writers = ::stat(folder.c_str(), &status) == 0 ? status.st_mode & (S_IWGRP | S_IWOTH) : 0;
@@ -30,7 +30,7 @@ mode_t mode_for(const std::string& folder) {
 
 Result<Fd> open_log(const std::string& folder, const std::string& path) {
   const mode_t mode = mode_for(folder);
-  // Nothing that waits: another user could make a FIFO of that name in a folder of several.
+  // Must not block: another user could create a FIFO of that name in a shared folder.
   NITRO_TRY(Fd fd, open_file(path, O_WRONLY | O_APPEND | O_CREAT | O_NOFOLLOW | O_NONBLOCK, mode));
   struct stat status {};
   if (::fstat(fd.get(), &status) != 0)
@@ -39,7 +39,7 @@ Result<Fd> open_log(const std::string& folder, const std::string& path) {
     return fail(ErrorCode::kFileOperation, fmt::format("{} is no regular file", quote(path)));
   if (status.st_uid != ::geteuid()) return fd;
   struct stat parent {};
-  // The group of the folder, if this user may give it; the file is the user's own otherwise, which is what can be done.
+  // Use the folder's group if this user may set it; otherwise the file keeps the user's own group.
   if ((mode & S_IWGRP) != 0 && ::stat(folder.c_str(), &parent) == 0) [[maybe_unused]]
     const int ignored = ::fchown(fd.get(), static_cast<uid_t>(-1), parent.st_gid);
   if (::fchmod(fd.get(), mode) != 0)
@@ -47,8 +47,8 @@ Result<Fd> open_log(const std::string& folder, const std::string& path) {
   return fd;
 }
 
-/// One write(2) per record to a file opened with O_APPEND: records of several processes do not mix. The file is opened
-/// anew when it has been moved away (log rotation).
+/// Writes each record with one write(2) to a file opened with O_APPEND, so records of several processes do not mix.
+/// Reopens the file when it has been moved away (log rotation).
 class SharedFileSink final : public spdlog::sinks::base_sink<std::mutex> {
  public:
   SharedFileSink(std::string folder, std::string path, Fd fd)
@@ -82,7 +82,7 @@ spdlog::level::level_enum level_from_environment() {
   return spdlog::level::info;
 }
 
-/// The level in the words that readers of these logs look for.
+/// The level, in the words that readers of these logs expect.
 class LevelFlag final : public spdlog::custom_flag_formatter {
  public:
   void format(const spdlog::details::log_msg& message, const std::tm&, spdlog::memory_buf_t& out) override {
@@ -96,7 +96,7 @@ class LevelFlag final : public spdlog::custom_flag_formatter {
   [[nodiscard]] std::unique_ptr<custom_flag_formatter> clone() const override { return std::make_unique<LevelFlag>(); }
 };
 
-/// The message, on one line and without what could confuse a terminal: nobody can write a record that is not theirs.
+/// The message on one line, without characters that could confuse a terminal: nobody can forge another record.
 class OneLineFlag final : public spdlog::custom_flag_formatter {
  public:
   void format(const spdlog::details::log_msg& message, const std::tm&, spdlog::memory_buf_t& out) override {

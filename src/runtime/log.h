@@ -10,20 +10,20 @@
 
 namespace nitro {
 
-/// A log that appends to one file which all processes of this tool share, a line per record (escaped() of utf8.h),
-/// each written in one write(2):
+/// A log that appends to one file shared by all processes of this tool. A record is one line (see escaped() in utf8.h),
+/// written in one write(2):
 /// `[nitro-cli:PID][LEVEL][UTC time, RFC 3339 with milliseconds][file:line] message`.
 /// Libraries log at debug level only; the program that decides logs once. Level: RUST_LOG (trace, debug, info, warn,
 /// error), default info.
 class Log {
  public:
-  /// Opens (creates) `folder`/nitro_enclaves.log. When we own it, everybody may read it, and those who may write to
-  /// the folder may write it. Errors: kFileOperation, kFilePermissions.
+  /// Opens (creates) `folder`/nitro_enclaves.log. If this user owns it, everybody may read it, and those who may write
+  /// to the folder may write it. Errors: kFileOperation, kFilePermissions.
   static Result<Log> open(const std::string& folder);
-  /// Swallows everything; for tests, and for programs that have no folder to log in.
+  /// Discards everything; for tests, and for programs without a log folder.
   static Log none();
 
-  /// Who is speaking: "nitro-cli:PID", "enc-<slot>:PID".
+  /// The source of the records: "nitro-cli:PID", "enc-<slot>:PID".
   void set_id(const std::string& id);
   [[nodiscard]] spdlog::logger& operator*() const { return *logger_; }
   spdlog::logger* operator->() const { return logger_.get(); }

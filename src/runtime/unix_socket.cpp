@@ -43,8 +43,8 @@ Result<UnixListener> listen_unix(const std::string& path, unsigned mode) {
   UnixListener listener;
   listener.fd = Fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
   if (!listener.fd) return fail_errno(ErrorCode::kSocket, "creating a socket");
-  // The file gets the mode of the socket, less the umask (unix(7)): there is no moment in which it has another, and no
-  // file is changed by its name.
+  // The file gets the mode of the socket, less the umask (unix(7)): so it never has any other mode, and no file is
+  // changed by name.
   if (::fchmod(listener.fd.get(), mode) != 0) {
     return fail_errno(ErrorCode::kFilePermissions, fmt::format("setting the permissions of {}", quote(path)));
   }

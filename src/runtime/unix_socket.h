@@ -23,7 +23,7 @@ class SocketPath {
   }
   ~SocketPath();
   [[nodiscard]] const std::string& get() const { return path_; }
-  /// Gives up the name without removing it.
+  /// Releases the name without removing it.
   std::string release() { return std::exchange(path_, {}); }
 
  private:
@@ -36,16 +36,16 @@ struct UnixListener {
   SocketPath path;
 };
 
-/// Errors of all functions: kSocket; a path longer than sun_path (107 bytes) is named as such.
-/// listen_unix fails when the name exists; `mode` is set with chmod after bind, not subject to the umask.
+/// Errors of all functions: kSocket; the message says if a path is longer than sun_path (107 bytes). listen_unix fails
+/// if the name exists; the file has `mode` from the start, not subject to the umask.
 Result<UnixListener> listen_unix(const std::string& path, unsigned mode);
 enum class Wait : bool { kNo, kYes };
-/// The socket is blocking afterwards. Waits while the listener's queue is full, or fails with EAGAIN. Keeps the errno
+/// Returns a blocking socket. If the listener's queue is full, waits or fails with EAGAIN. Preserves the errno
 /// (ECONNREFUSED: nobody listens there any more).
 Result<Fd> connect_unix(const std::string& path, Wait wait = Wait::kYes);
 /// {ours, theirs}; both close-on-exec and blocking.
 Result<std::pair<Fd, Fd>> make_socket_pair();
-/// accept4 on a non-blocking listener; an invalid Fd when nobody waits. The new socket is non-blocking and
+/// accept4 on a non-blocking listener; returns an invalid Fd if no client waits. The new socket is non-blocking and
 /// close-on-exec.
 Result<Fd> accept_unix(int listener);
 
@@ -54,10 +54,10 @@ struct PeerCredentials {
   uid_t uid;
   gid_t gid;
 };
-/// SO_PEERCRED of unix(7).
+/// SO_PEERCRED, see unix(7).
 Result<PeerCredentials> peer_credentials(int fd);
 
-/// SO_RCVTIMEO and SO_SNDTIMEO; a blocked call then fails with EAGAIN.
+/// Sets SO_RCVTIMEO and SO_SNDTIMEO; a blocked call then fails with EAGAIN.
 Result<void> set_timeouts(int fd, std::chrono::milliseconds timeout);
 
 }  // namespace nitro

@@ -12,7 +12,7 @@
 /// Sockets of AF_VSOCK, see vsock(7).
 namespace nitro {
 
-/// A stream socket, close-on-exec; `flags`: SOCK_NONBLOCK or 0. Not valid when there is none, with errno set.
+/// Creates a stream socket, close-on-exec; `flags`: SOCK_NONBLOCK or 0. Invalid on failure, with errno set.
 [[nodiscard]] Fd vsock_socket(int flags = 0);
 
 [[nodiscard]] sockaddr_vm vsock_address(std::uint32_t cid, std::uint32_t port);
@@ -21,7 +21,7 @@ namespace nitro {
 [[nodiscard]] int bind_to(const Fd& socket, const sockaddr_vm& address);
 [[nodiscard]] int connect_to(const Fd& socket, const sockaddr_vm& address);
 
-/// The address at the other end; nothing when that is no vsock.
+/// Returns the address of the other end, or nullopt if it is not a vsock address.
 [[nodiscard]] std::optional<sockaddr_vm> vsock_peer(int connection);
 
 }  // namespace nitro

@@ -17,7 +17,7 @@
 
 namespace nitro::eif {
 
-/// The numbers of the section types in the file.
+/// The section types by their number in the file.
 enum class SectionType : std::uint16_t {
   kInvalid = 0,
   kKernel = 1,
@@ -31,17 +31,17 @@ enum class SectionType : std::uint16_t {
 
 enum class Architecture { kX86_64, kAarch64 };
 
-/// The fields of the file's header that have a meaning once the sections are known.
+/// The header fields that still matter once the sections are known.
 struct Header {
   std::uint16_t version = 0;  ///< 2, 3 or 4
   std::uint16_t flags = 0;
   Architecture architecture = Architecture::kX86_64;  ///< bit 0 of flags
-  std::uint64_t default_memory_bytes = 0;             ///< nobody uses it
-  std::uint64_t default_cpus = 0;                     ///< nobody uses it
-  std::uint32_t crc32 = 0;                            ///< as written in the file, right or wrong
+  std::uint64_t default_memory_bytes = 0;             ///< unused
+  std::uint64_t default_cpus = 0;                     ///< unused
+  std::uint32_t crc32 = 0;                            ///< as written in the file, whether correct or not
 };
 
-/// Where the data of a section lies, without the section's own header of 12 bytes.
+/// The location of a section's data, which follows the section's own 12-byte header.
 struct Section {
   SectionType type = SectionType::kInvalid;
   std::uint16_t flags = 0;
@@ -49,14 +49,14 @@ struct Section {
   std::uint64_t size_bytes = 0;
 };
 
-/// The first signature of an image, read and checked.
+/// The first signature of an image, parsed and checked.
 struct SignatureDescription {
   CertificateInfo certificate;
   SignatureCheck check;
-  bool covers_image = false;  ///< check.covers(PCR0 as measured): what describe-eif calls SignatureCheck
+  bool covers_image = false;  ///< check.covers(measured PCR0); describe-eif's SignatureCheck
 };
 
-/// All that can be said of an image after one pass over it.
+/// All the facts about an image that one pass over it yields.
 struct Description {
   Header header{};
   bool crc_ok = false;
@@ -65,42 +65,43 @@ struct Description {
   std::optional<SignatureDescription> signature{};
 };
 
-/// Reads an enclave image file. Opening looks at the header and the section headers only, and refuses what does not
-/// hold together, so that users of a Reader may rely on it: versions 2 to 4; between 2 and 32 sections, which follow
-/// each other from byte 548 to the end of the file without a gap; the header's table and the section headers agree; one
-/// kernel, one command line, at most one signature and one metadata section; no ramdisk before the kernel. Data is read
-/// when asked for, in pieces: memory does not grow with the image.
+/// Reads an enclave image file. Opening reads only the header and the section headers, and refuses inconsistent ones,
+/// so users of a Reader may rely on this: versions 2 to 4; 2 to 32 sections, contiguous from byte 548 to the end of the
+/// file; the header's table agrees with the section headers; one kernel, one command line, at most one signature and
+/// one metadata section; no ramdisk before the kernel. Data is read on request, in pieces: memory does not grow with
+/// the image.
 ///
-/// Movable; one thread at a time. The file must not change meanwhile; if it shrinks, reading fails.
+/// Movable; not thread-safe. The file must not change meanwhile; if it shrinks, reading fails.
 class Reader {
  public:
-  /// Errors: kFileOperation when the file cannot be read; kEifParsing when it is no image, the message names section
-  /// and offset.
+  /// Errors: kFileOperation when the file cannot be read; kEifParsing when it is not an image; the message names the
+  /// section and its offset.
   static Result<Reader> open(const std::string& path);
-  /// The same for a file that is open already, wherever its position is. `name` stands for the file in messages.
+  /// The same for an open file, whatever its position. `name` stands for the file in messages.
   static Result<Reader> open(Fd fd, std::string name);
 
   [[nodiscard]] const Header& header() const { return header_; }
   /// In file order.
   [[nodiscard]] std::span<const Section> sections() const { return sections_; }
-  /// The first section of this type, or nullptr.
+  /// Returns the first section of this type, or nullptr.
   [[nodiscard]] const Section* find(SectionType type) const;
   [[nodiscard]] std::uint64_t file_size_bytes() const { return file_size_; }
   /// Borrowed; its position is not used.
   [[nodiscard]] int fd() const { return fd_.get(); }
 
-  /// Hands the data of `section` to `sink`, piece by piece. Errors: kFileOperation, and those of the sink.
+  /// Passes the data of `section` to `sink`, piece by piece. Errors: kFileOperation, and those of the sink.
   Result<void> read(const Section& section, const ByteSink& sink) const;
-  /// The text of the command line section; at most 64 KiB. Errors: kFileOperation, kEifParsing.
+  /// Returns the text of the command line section; at most 64 KiB. Errors: kFileOperation, kEifParsing.
   Result<std::string> command_line() const;
-  /// Nothing when the image has no metadata (before version 4). Errors: kFileOperation, kEifParsing.
+  /// Returns the metadata, or nullopt if the image has none (before version 4). Errors: kFileOperation, kEifParsing.
   Result<std::optional<Metadata>> metadata() const;
-  /// The entries of the signature section; none when the image is not signed. Errors: kFileOperation, kEifParsing.
+  /// Returns the entries of the signature section; empty if the image is not signed. Errors: kFileOperation,
+  /// kEifParsing.
   Result<std::vector<Signature>> signatures() const;
 
-  /// Measures, checks the CRC and the signature, and reads the metadata; the file is read once. `now`: against which
-  /// the certificate's dates are checked. Errors: kFileOperation, kEifParsing, kHasher; a wrong CRC or signature is no
-  /// error.
+  /// Measures, checks the CRC and the signature, and parses the metadata, reading the file once. `now`: the time
+  /// against which the certificate's dates are checked. A wrong CRC or signature is not an error. Errors:
+  /// kFileOperation, kEifParsing, kHasher.
   Result<Description> describe(HashAlgorithm algorithm = HashAlgorithm::kSha384,
                                std::time_t now = std::time(nullptr)) const;
 
@@ -118,11 +119,11 @@ class Reader {
   std::string name_;
   std::uint64_t file_size_ = 0;
   Header header_;
-  std::uint32_t header_crc32_ = 0;  // of the header but its last field
+  std::uint32_t header_crc32_ = 0;  // of the header except its last field
   std::vector<Section> sections_;
 };
 
-/// Reader::open and describe in one call, with the path in front of every message.
+/// Calls Reader::open and describe, and prefixes every message with the path.
 Result<Description> describe(const std::string& path);
 
 }  // namespace nitro::eif

@@ -121,7 +121,7 @@ class Start(unittest.TestCase):
         with open("/dev/full", "wb") as full:
             done = self.run_tool(machine, "run-enclave", "--eif-path", f"{machine.folder}/image.eif", *TINY, stdout=full)
         self.assertEqual(done.returncode, 19, done.stderr)
-        self.assertIn("has been ended again", done.stderr)
+        self.assertIn("was terminated again", done.stderr)
         self.assert_nothing_is_left(machine)
 
     def test_a_start_whose_console_cannot_be_reached_is_undone(self):

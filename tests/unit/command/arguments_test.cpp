@@ -62,7 +62,7 @@ TEST(Arguments, NameWhatIsUnknown) {
   EXPECT_EQ(parse({"biuld"}).error, "\"biuld\" is not a command");
   EXPECT_EQ(parse({"build", "--nmae", "x"}).error, "there is no option \"--nmae\"");
   EXPECT_EQ(parse({"build", "-n"}).error, "there is no option \"-n\"");
-  EXPECT_EQ(parse({"build", "word"}).error, "the word \"word\" is not expected");
+  EXPECT_EQ(parse({"build", "word"}).error, "the argument \"word\" is not expected");
   EXPECT_EQ(parse({"build", "--flag=1"}).error, "--flag takes no value");
 }
 

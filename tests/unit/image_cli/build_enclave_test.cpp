@@ -108,7 +108,7 @@ TEST_F(BuildEnclave, RefusesAnImageForAnotherArchitecture) {
   std::filesystem::rename(blobs_ / "bzImage", blobs_ / "Image");
   std::filesystem::rename(blobs_ / "bzImage.config", blobs_ / "Image.config");
   options_.architecture = "aarch64";
-  expect_refusal(ErrorCode::kEifBuilding, "is made for \"amd64\"");
+  expect_refusal(ErrorCode::kEifBuilding, "is for \"amd64\"");
   options_.architecture = "vax";
   expect_refusal(ErrorCode::kEifBuilding, "\"vax\"");
 }
