@@ -18,11 +18,11 @@
 namespace nitro::eif {
 namespace {
 
-/// The version of the tool whose interface this one keeps; images name it.
+/// The version of the tool whose interface this one implements; recorded in images.
 constexpr const char* kToolName = "eif_build";
 constexpr const char* kToolVersion = "0.3.1";
 
-/// What a command line that cannot be understood ends with, as in every program of this kind.
+/// The exit status for an invalid command line, as in other command-line programs.
 constexpr int kUsageStatus = 2;
 
 struct Options {
@@ -113,14 +113,14 @@ Result<Metadata> metadata_of(const Options& options) {
                     .operating_system = options.operating_system,
                     .kernel_version = options.kernel_version};
   if (options.kernel_config) {
-    // As in the reference; only the build time is ours to keep, or no such image could be built twice.
+    // As in the reference, except that a given build time is kept: otherwise no such build would be reproducible.
     NITRO_TRY(const KernelIdentity kernel, read_kernel_identity(*options.kernel_config));
     metadata.build.build_tool = kToolName;
     metadata.build.build_tool_version = kToolVersion;
     metadata.build.operating_system = kernel.operating_system;
     metadata.build.kernel_version = kernel.version;
   }
-  // Any text is taken for a time, as by the reference: scripts that pin it write what they like.
+  // Any text is accepted as a time, as in the reference: scripts that pin it write what they like.
   if (!options.build_time) {
     NITRO_TRY(metadata.build.build_time, default_build_time());
   }
@@ -142,7 +142,7 @@ Result<Measurements> build(const Options& options, const kms::Environment& envir
     writer_options.signer = signer.get();
   }
   NITRO_TRY(const Metadata metadata, metadata_of(options));
-  // Everything is opened before anything is written: a mistyped name costs no time.
+  // Everything is opened before anything is written, so that a mistyped name costs no time.
   NITRO_TRY(const Fd kernel, open_regular_file(options.kernel));
   std::vector<Fd> ramdisks;
   for (const std::string& path : options.ramdisks) {

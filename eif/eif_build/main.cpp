@@ -8,7 +8,7 @@
 #include "src/runtime/program_start.h"
 
 int main(int argc, char** argv) {
-  // It may be given a private key, or sign with credentials of AWS.
+  // It may be given a private key, or sign with AWS credentials.
   nitro::forbid_memory_dumps();
   nitro::remove_output_when_a_signal_ends_us();
   try {

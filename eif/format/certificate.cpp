@@ -30,7 +30,7 @@ using Bio = std::unique_ptr<BIO, FreeBio>;
 constexpr std::size_t kMaxPemBytes = std::size_t{1} << 18;
 
 constexpr std::string_view kBegin = "-----BEGIN ";
-// All that OpenSSL writes certificates with. Certificate::parse() passes over trusted ones.
+// All the labels that OpenSSL writes certificates with. Certificate::parse() skips trusted ones.
 constexpr std::array<std::string_view, 3> kCertificateLabels = {PEM_STRING_X509, PEM_STRING_X509_OLD,
                                                                 PEM_STRING_X509_TRUSTED};
 
@@ -52,8 +52,7 @@ std::string time_text(const ASN1_TIME* time) {
   return {data, static_cast<std::size_t>(size)};
 }
 
-// Issuer values appear with control characters and backslashes escaped and without any double quote; that is how the
-// reference shows them.
+// Issuer values are shown as in the reference: control characters and backslashes escaped, double quotes removed.
 std::string value_text(const ASN1_STRING* value) {
   unsigned char* utf8 = nullptr;
   const int size = ASN1_STRING_to_UTF8(&utf8, value);
@@ -144,7 +143,7 @@ PemCertificates certificates_in(const std::string& text) {
     OPENSSL_free(name);
     OPENSSL_free(header);
     OPENSSL_clear_free(data, static_cast<std::size_t>(size));
-    // OpenSSL reads line by line, so what it has left begins behind the block.
+    // OpenSSL reads line by line, so the rest of its buffer begins after the block.
     const auto previous_end = std::exchange(end, text.size() - BIO_ctrl_pending(bio.get()));
     if (!certificate) {
       clean = false;
@@ -197,7 +196,7 @@ std::optional<CurveRules> curve_rules(const EVP_PKEY* key) {
 Result<Certificate> Certificate::parse(std::string_view pem, ErrorCode code) {
   if (pem.size() <= static_cast<std::size_t>(std::numeric_limits<int>::max())) {
     const Bio bio(BIO_new_mem_buf(pem.data(), static_cast<int>(pem.size())));
-    // A password prompt must not appear, whatever the text holds.
+    // There must be no password prompt, whatever the text contains.
     const auto no_password = [](char*, int, int, void*) { return 0; };
     std::unique_ptr<X509, Free> certificate(bio ? PEM_read_bio_X509(bio.get(), nullptr, no_password, nullptr)
                                                 : nullptr);
@@ -223,7 +222,7 @@ CertificateInfo Certificate::info() const {
   const X509_NAME* issuer = X509_get_issuer_name(certificate_.get());
   for (int i = 0; i < X509_NAME_entry_count(issuer); ++i) {
     const X509_NAME_ENTRY* entry = X509_NAME_get_entry(issuer, i);
-    // Of two attributes with one name the last one is shown.
+    // If two attributes have the same name, the last one is shown.
     info.issuer.insert_or_assign(object_name(X509_NAME_ENTRY_get_object(entry)),
                                  value_text(X509_NAME_ENTRY_get_data(entry)));
   }
@@ -241,7 +240,7 @@ CertificateInfo Certificate::info() const {
 }
 
 CertificateValidity Certificate::validity(std::time_t now) const {
-  // X509_cmp_time: -1 when the certificate's time is `now` or earlier, 1 when later, 0 when it cannot be read.
+  // X509_cmp_time: -1 if the certificate's time is `now` or earlier, 1 if later, 0 if it cannot be parsed.
   if (X509_cmp_time(X509_get0_notBefore(certificate_.get()), &now) > 0) return CertificateValidity::kNotYetValid;
   if (X509_cmp_time(X509_get0_notAfter(certificate_.get()), &now) <= 0) return CertificateValidity::kExpired;
   return CertificateValidity::kValid;

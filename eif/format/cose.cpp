@@ -17,9 +17,9 @@ Failure malformed(std::string_view what) {
   return fail(ErrorCode::kEifParsing, "reading the image's signature: " + std::string(what) + "; sign the image again");
 }
 
-// Header maps have integers and texts as keys; only the algorithm matters here.
+// Header maps have integer and text keys; only the algorithm matters here.
 bool read_algorithm(std::span<const std::byte> header, std::optional<std::int64_t>& algorithm) {
-  if (header.empty()) return true;  // an empty map may be written as no bytes at all
+  if (header.empty()) return true;  // an empty map may be encoded as zero bytes
   CborInput input(header);
   const auto pairs = input.map();
   if (!pairs) return false;
@@ -43,7 +43,7 @@ Result<CoseSign1> parse_cose_sign1(std::span<const std::byte> message) {
   input.skip_tag(kSign1Tag);
   if (input.array() != 4) return malformed("it is no COSE_Sign1 message");
   const auto protected_header = input.byte_string();
-  // The unprotected header says nothing that we would trust.
+  // The unprotected header is not signed, so nothing in it is trusted.
   const auto unprotected_pairs = input.map();
   for (std::uint64_t i = 0; unprotected_pairs && i < *unprotected_pairs; ++i) {
     if (!input.skip() || !input.skip()) break;

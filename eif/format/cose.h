@@ -11,7 +11,8 @@
 
 namespace nitro::eif {
 
-/// A COSE_Sign1 message (RFC 8152, section 4.2): an array of four, perhaps under tag 18. Spans point into the message.
+/// A COSE_Sign1 message (RFC 8152, section 4.2): an array of four, optionally with tag 18. Spans point into the
+/// message.
 struct CoseSign1 {
   std::span<const std::byte> protected_header;  // encoded map, with the algorithm under key 1
   std::optional<std::int64_t> algorithm;
@@ -22,17 +23,17 @@ struct CoseSign1 {
 /// Errors: kEifParsing.
 Result<CoseSign1> parse_cose_sign1(std::span<const std::byte> message);
 
-/// The bytes that are signed: Sig_structure of section 4.4, with no external data.
+/// Returns the bytes to be signed: Sig_structure of section 4.4, without external data.
 [[nodiscard]] std::vector<std::byte> cose_bytes_to_sign(std::span<const std::byte> protected_header,
                                                         std::span<const std::byte> payload);
-/// The protected header {1: algorithm}.
+/// Returns the protected header {1: algorithm}.
 [[nodiscard]] std::vector<std::byte> cose_protected_header(std::int64_t algorithm);
-/// The message without a tag and with an empty unprotected header, as the reference writes it.
+/// Returns the message without a tag and with an empty unprotected header, as in the reference.
 [[nodiscard]] std::vector<std::byte> encode_cose_sign1(std::span<const std::byte> protected_header,
                                                        std::span<const std::byte> payload,
                                                        std::span<const std::byte> signature);
 
-/// The payload of an image's signature: which register has which value.
+/// The payload of an image's signature: a register and its value.
 struct SignedRegister {
   std::int64_t index = 0;
   Pcr value;

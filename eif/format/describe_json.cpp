@@ -36,7 +36,7 @@ nlohmann::ordered_json to_json(const Metadata& metadata) {
     json["CustomMetadata"] = metadata.custom;
     return json;
   }
-  // Keys of an object differ from each other, so they can be put in without looking for each among all others.
+  // The keys of an object are unique, so they can be appended without searching for duplicates.
   auto& keys = json.get_ref<nlohmann::ordered_json::object_t&>();
   for (const auto& [key, value] : metadata.custom.items()) keys.emplace_back(key, value);
   return json;

@@ -46,7 +46,7 @@ Result<Digest> Digest::fork() const {
 Result<Pcr> Digest::finish() {
   Pcr value(digest_size(algorithm_));
   unsigned size = 0;
-  // OpenSSL writes bytes as unsigned char, which may alias any object (C++20 [basic.lval]/11).
+  // OpenSSL's byte type is unsigned char, which may alias any object (C++20 [basic.lval]/11).
   auto* out = reinterpret_cast<unsigned char*>(value.data());
   if (failed_ || EVP_DigestFinal_ex(context_.get(), out, &size) != 1 || size != value.size()) {
     return hash_failure(algorithm_);

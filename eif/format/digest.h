@@ -11,19 +11,19 @@
 
 namespace nitro::eif {
 
-/// One running hash (OpenSSL). A failure inside OpenSSL is remembered and reported by finish(), so that update() can be
-/// called from a thread that has nobody to tell. Copies continue independently from the same state.
+/// One running hash (OpenSSL). A failure inside OpenSSL is stored and reported by finish(), so that threads that cannot
+/// report errors may call update(). Copies continue independently from the same state.
 class Digest {
  public:
-  /// Errors: kHasher, when OpenSSL has no such algorithm (a build or a provider without it).
+  /// Errors: kHasher if OpenSSL lacks the algorithm (because of its build or its provider).
   static Result<Digest> create(HashAlgorithm algorithm);
 
   void update(std::span<const std::byte> bytes);
-  /// A hash of the same bytes so far. Errors: kHasher.
+  /// Returns a copy with the same state. Errors: kHasher.
   [[nodiscard]] Result<Digest> fork() const;
-  /// The hash; the object is used up. Errors: kHasher.
+  /// Returns the hash; the object must not be used afterwards. Errors: kHasher.
   Result<Pcr> finish();
-  /// The PCR value with the hash as its content's digest. Errors: kHasher.
+  /// Returns the PCR value for content with this hash. Errors: kHasher.
   Result<Pcr> finish_as_pcr();
 
  private:
@@ -38,7 +38,7 @@ class Digest {
   bool failed_ = false;
 };
 
-/// The OpenSSL name of an algorithm: "SHA2-384".
+/// Returns OpenSSL's name of an algorithm, such as "SHA2-384".
 [[nodiscard]] const char* openssl_name(HashAlgorithm algorithm);
 
 }  // namespace nitro::eif

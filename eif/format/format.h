@@ -6,7 +6,7 @@
 #include <cstdint>
 
 /// Every number of the enclave image format, version 4 (docs/eif-format.md). All integers in a file are big-endian. A
-/// file is one header and then the sections, each a section header followed by its data:
+/// file is one header followed by the sections, each a section header followed by its data:
 ///
 ///   offset  bytes  header                            offset  bytes  section header
 ///        0      4  magic ".eif"                           0      2  type

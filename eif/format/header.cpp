@@ -59,7 +59,7 @@ SectionHeaderBytes encode_section_header(const RawSectionHeader& header) {
 }
 
 std::uint32_t crc32_of(std::span<const std::byte> bytes, std::uint32_t crc) {
-  // Not zlib's: libdeflate takes a fifth of the time, which shows beside hashes that run on threads of their own.
+  // Not zlib's: libdeflate needs a fifth of the time, which matters beside hashes that run on separate threads.
   return ::libdeflate_crc32(crc, bytes.data(), bytes.size());
 }
 

@@ -11,7 +11,7 @@
 
 namespace nitro::eif {
 
-/// The header as it stands in the file; nothing in it has been checked.
+/// The header as it is in the file; nothing in it has been checked.
 struct RawHeader {
   std::array<std::byte, 4> magic{};
   std::uint16_t version = 0;
@@ -28,10 +28,10 @@ using HeaderBytes = std::array<std::byte, format::kHeaderBytes>;
 using SectionHeaderBytes = std::array<std::byte, format::kSectionHeaderBytes>;
 
 [[nodiscard]] RawHeader decode_header(std::span<const std::byte, format::kHeaderBytes> bytes);
-/// Reserved fields are zero.
+/// Encodes a header; reserved fields are zero.
 [[nodiscard]] HeaderBytes encode_header(const RawHeader& header);
 
-/// The type may be any number.
+/// A section header; the type may be any number.
 struct RawSectionHeader {
   std::uint16_t type = 0;
   std::uint16_t flags = 0;
@@ -40,11 +40,11 @@ struct RawSectionHeader {
 [[nodiscard]] RawSectionHeader decode_section_header(std::span<const std::byte, format::kSectionHeaderBytes> bytes);
 [[nodiscard]] SectionHeaderBytes encode_section_header(const RawSectionHeader& header);
 
-/// CRC-32 (IEEE 802.3) of `bytes` after those that gave `crc`; 0 to begin with.
+/// Continues `crc`, 0 at the start, with `bytes`: CRC-32 (IEEE 802.3).
 [[nodiscard]] std::uint32_t crc32_of(std::span<const std::byte> bytes, std::uint32_t crc = 0);
-/// The CRC of two strings of bytes one after the other.
+/// Returns the CRC of two concatenated byte strings, given the CRC of each.
 [[nodiscard]] std::uint32_t crc32_joined(std::uint32_t first, std::uint32_t second, std::uint64_t second_size_bytes);
-/// The CRC of the header without its own CRC field.
+/// Returns the CRC of the header without its own CRC field.
 [[nodiscard]] std::uint32_t header_crc32(std::span<const std::byte, format::kHeaderBytes> bytes);
 
 }  // namespace nitro::eif

@@ -17,9 +17,9 @@
 namespace nitro::eif {
 namespace {
 
-// 3 MiB in all: enough for the threads to go on while the caller waits for the disk.
+// 3 MiB in all: enough for the threads to continue while the caller waits for the disk.
 constexpr std::size_t kBufferCount = 12;
-// Below this a thread costs more than it saves; kernels and bootstrap ramdisks alone stay inline.
+// Below this a thread costs more than it saves; kernels and bootstrap ramdisks alone are hashed inline.
 constexpr std::size_t kInlineBytes = std::size_t{4} << 20;
 
 }  // namespace
@@ -31,14 +31,14 @@ struct ImageDigests::Shared {
     Buffer* buffer = nullptr;  // nullptr for kFork
     std::size_t size_bytes = 0;
   };
-  // A hash and what it has to take in, in this order; `fork` is used for PCR1 only.
+  // A hash and its input queue, in order; `fork` is used for PCR1 only.
   struct Lane {
     explicit Lane(Digest digest) : main(std::move(digest)) {}
-    // Belongs to the thread that has set `busy`.
+    // Owned by the thread that has set `busy`.
     Digest main;
     std::optional<Digest> fork;
     std::optional<Error> failure;
-    // Under the mutex.
+    // Protected by the mutex.
     std::deque<Work> queue;
     bool busy = false;
   };
@@ -60,7 +60,7 @@ struct ImageDigests::Shared {
     if (work.step == Step::kUpdateBoth && lane.fork) lane.fork->update(bytes);
   }
 
-  // Carries out the oldest work of the lane that is furthest behind; false when there is none that nobody is at.
+  // Does the oldest work of the lane that is furthest behind. Returns false if no idle lane has work.
   bool work_once(std::unique_lock<std::mutex>& lock) {
     Lane* next = nullptr;
     for (Lane& lane : lanes) {
@@ -90,7 +90,7 @@ struct ImageDigests::Shared {
     }
   }
 
-  // Nothing is left to be begun.
+  // No work is waiting to be started.
   [[nodiscard]] bool idle() const {
     return std::all_of(lanes.begin(), lanes.end(), [](const Lane& lane) { return lane.queue.empty(); });
   }
@@ -111,13 +111,13 @@ struct ImageDigests::Shared {
     --buffer.users_;
   }
 
-  // The caller works, too, so that as many threads are busy as there are processors, and never more than have work.
+  // The caller works too, so that as many threads are busy as there are processors, but never more than have work.
   void start_threads() {
     const std::size_t count = std::min<std::size_t>(lanes.size(), std::thread::hardware_concurrency() - 1);
     try {
       while (threads.size() < count) threads.emplace_back([this] { run(); });
     } catch (const std::system_error&) {
-      // No thread to be had (a limit of the user or the container), which is only slower.
+      // No thread could be created (a limit of the user or the container); hashing is then only slower.
       threads_allowed = false;
     }
   }
@@ -143,7 +143,7 @@ struct ImageDigests::Shared {
   int ramdisks = 0;
 
   std::mutex mutex;
-  std::condition_variable changed;  // work is there or done, a buffer is free, the end is near
+  std::condition_variable changed;  // work is available or done, a buffer is free, or the end is near
   bool stopping = false;
   bool abandoned = false;
   std::array<Buffer, kBufferCount> buffers;
@@ -183,7 +183,7 @@ ImageDigests::Buffer& ImageDigests::acquire() {
     for (Buffer& buffer : shared_->buffers) {
       if (buffer.users_ != 0) continue;
       buffer.users_ = 1;
-      // Memory appears when first needed: a small image never uses more than one buffer.
+      // Allocated on first use: a small image never uses more than one buffer.
       if (!buffer.memory_) buffer.memory_ = std::make_unique_for_overwrite<std::byte[]>(kBufferBytes);
       return buffer;
     }
@@ -216,7 +216,7 @@ Result<Measurements> ImageDigests::finish() {
   auto& [image, app] = shared_->lanes;
   if (image.failure) return Failure(*image.failure);
   if (!image.fork) {
-    // Fewer than two ramdisks: the two registers have the same content.
+    // Fewer than two ramdisks: the two registers cover the same content.
     NITRO_TRY(auto copy, image.main.fork());
     image.fork.emplace(std::move(copy));
   }

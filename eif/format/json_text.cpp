@@ -57,8 +57,8 @@ void append_integer(std::string& out, T value) {
   out.append(digits, end);
 }
 
-// The shortest digits, laid out as the reference's serializer (Ryu) does: plain from 1e-5 up to 1e16, else d.ddde±x
-// without padding.
+// Writes the shortest digits in the layout of the reference's serializer (Ryu): plain from 1e-5 up to 1e16, else
+// d.ddde±x without padding.
 void append_double(std::string& out, double value) {
   if (!std::isfinite(value)) {
     out += "null";
@@ -80,7 +80,7 @@ void append_double(std::string& out, double value) {
   std::from_chars(text.data() + exponent_start, text.data() + text.size(), exponent);
 
   const int length = static_cast<int>(digits.size());
-  const int point = value == 0 ? 1 : exponent + 1;  // where the decimal point stands, counted from the first digit
+  const int point = value == 0 ? 1 : exponent + 1;  // position of the decimal point, counted from the first digit
   if (point >= length && point <= 16) {
     out += digits;
     out.append(static_cast<std::size_t>(point - length), '0');

@@ -12,7 +12,8 @@
 namespace nitro::eif {
 namespace {
 
-// The reference prints the debug form of its hasher's type; the two programs were built with different versions of it.
+// The reference prints its hasher type in debug format; its two programs were built with different versions of that
+// type.
 const char* spelled(HashAlgorithm algorithm, AlgorithmSpelling spelling) {
   const bool cli = spelling == AlgorithmSpelling::kNitroCli;
   switch (algorithm) {

@@ -116,8 +116,8 @@ Result<KernelIdentity> read_kernel_identity(const std::string& config_path) {
   line = line.substr(0, line.find('\n'));
   if (line.ends_with('\r')) line.remove_suffix(1);
 
-  // "# Linux/x86_64 6.12.1 Kernel Configuration": the second and the fourth word, where space, slash and hyphen end a
-  // word.
+  // "# Linux/x86_64 6.12.1 Kernel Configuration": the second and the fourth word, if space, slash and hyphen separate
+  // words.
   std::array<std::string, 4> words{"Unknown", "Unknown", "Unknown", "Unknown"};
   for (std::string& word : words) {
     const std::size_t end = line.find_first_of(" /-");

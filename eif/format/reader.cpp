@@ -17,7 +17,7 @@ namespace {
 
 constexpr std::size_t kMaxCmdlineBytes = std::size_t{64} << 10;
 
-// Every message of a broken image ends with what to do about it.
+// Every message about a damaged image ends with advice.
 constexpr const char* kCopyAgain = "copy or build the image again";
 
 Failure malformed(const std::string& what, const char* remedy = kCopyAgain) {
@@ -31,7 +31,7 @@ std::string place(std::size_t index, SectionType type, std::uint64_t offset) {
   return fmt::format("section {} ({}) at byte {}", index, to_string(type), offset);
 }
 
-// The rules on what an image is made of; where its sections lie has been checked.
+// Checks which sections an image has; their positions have already been checked.
 Result<void> check_kinds(std::span<const Section> sections) {
   std::array<std::size_t, 6> count{};
   for (std::size_t i = 0; i < sections.size(); ++i) {
@@ -120,8 +120,8 @@ Result<void> Reader::read_table() {
                                  format::kMinSections, format::kMaxSections));
   }
 
-  // Sections follow each other from the end of the header to the end of the file. Comparisons are by subtraction from
-  // the file's size, so that no number of the file, however large, can wrap around.
+  // Sections are contiguous from the end of the header to the end of the file. Comparisons subtract from the file's
+  // size, so that no number in the file, however large, can overflow.
   std::uint64_t position = format::kHeaderBytes;
   for (std::size_t i = 0; i < raw.section_count; ++i) {
     const std::uint64_t offset = raw.section_offsets[i];
@@ -141,8 +141,8 @@ Result<void> Reader::read_table() {
       return malformed(fmt::format("{}: there is no section type {}", place(i, offset), section.type));
     }
     const auto type = static_cast<SectionType>(section.type);
-    // nitro-cli 1.5.0 leaves the old size of a signature in the image's header when it signs again; everybody takes the
-    // size from the section itself.
+    // When signing again, nitro-cli 1.5.0 leaves the old size of the signature in the image's header; all readers use
+    // the size in the section itself.
     if (section.size_bytes != raw.section_sizes[i] && type != SectionType::kSignature) {
       return malformed(fmt::format("{}: its own header says {} bytes, the image's header says {}",
                                    place(i, type, offset), section.size_bytes, raw.section_sizes[i]));
@@ -166,7 +166,7 @@ Result<void> Reader::read_table() {
              .default_memory_bytes = raw.default_memory_bytes,
              .default_cpus = raw.default_cpus,
              .crc32 = raw.crc32};
-  // Its reserved fields are part of the CRC.
+  // The CRC includes the reserved fields.
   header_crc32_ = header_crc32(bytes);
   return {};
 }
@@ -233,12 +233,12 @@ Result<std::vector<Signature>> Reader::signatures() const {
 }
 
 Result<Description> Reader::describe(HashAlgorithm algorithm, std::time_t now) const {
-  // What can be refused without reading hundreds of megabytes first.
+  // Reject what can be rejected before reading hundreds of megabytes.
   if (const Section* section = find(SectionType::kMetadata)) NITRO_CHECK(check_small(*section, kMaxMetadataBytes));
   if (const Section* section = find(SectionType::kSignature)) NITRO_CHECK(check_small(*section, kMaxSignatureBytes));
 
   const auto within = [this](Error error) { return fail_within(quote(name_), std::move(error)); };
-  // Only a hint; what becomes of it does not matter.
+  // Only a hint; the result does not matter.
   ::posix_fadvise(fd_.get(), 0, 0, POSIX_FADV_SEQUENTIAL);
   NITRO_TRY(ImageDigests digests, ImageDigests::create(algorithm));
   std::uint32_t crc = header_crc32_;

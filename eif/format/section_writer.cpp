@@ -11,9 +11,9 @@
 namespace nitro::eif {
 namespace {
 
-// Gives the memory of a part of a file back that will not be read again. Only a hint: a failure means nothing.
+// Drops a part of a file that will not be read again from the page cache. Only a hint: failures are ignored.
 void drop_from_cache(int fd, std::uint64_t offset_bytes, std::uint64_t size_bytes) {
-  // Whole pages only are dropped: the one that the part begins in is whole together with the part before.
+  // Only whole pages are dropped; the page in which the part begins is complete together with the part before it.
   const std::uint64_t start = offset_bytes - offset_bytes % static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE));
   ::posix_fadvise(fd, static_cast<off_t>(start), static_cast<off_t>(offset_bytes + size_bytes - start),
                   POSIX_FADV_DONTNEED);
@@ -55,8 +55,7 @@ Result<void> SectionWriter::finish_piece(ImageDigests::Buffer& buffer, std::size
   return result;
 }
 
-// Has the kernel write out what is there, so that fsync() finds little left to do. Only a hint: a failure means
-// nothing.
+// Starts writing the data to disk, so that fsync() finds little left to do. Only a hint: failures are ignored.
 void SectionWriter::start_writeback() {
   constexpr std::uint64_t kStep = std::uint64_t{8} << 20;
   if (position_ - written_out_ < kStep) return;
@@ -84,7 +83,7 @@ Result<void> SectionWriter::begin_section(SectionType type) {
 
 Result<void> SectionWriter::add(SectionType type, const Producer& data, std::uint16_t flags) {
   NITRO_CHECK(begin_section(type));
-  // A producer that goes on after a failure must not get away with it.
+  // A producer that continues after a failure must not succeed.
   std::optional<Error> failure;
   const auto sink = [&](std::span<const std::byte> bytes) -> Result<void> {
     if (failure) return Failure(*failure);

@@ -35,7 +35,7 @@ class PemSigner : public Signer {
   Result<std::vector<std::byte>> sign_digest(std::span<const std::byte> digest) const override {
     const std::unique_ptr<EVP_PKEY_CTX, decltype(&EVP_PKEY_CTX_free)> context(
         EVP_PKEY_CTX_new_from_pkey(nullptr, key_.get(), nullptr), EVP_PKEY_CTX_free);
-    // OpenSSL's functions take bytes as unsigned char, which may alias any object (C++20 [basic.lval]/11).
+    // OpenSSL's byte type is unsigned char, which may alias any object (C++20 [basic.lval]/11).
     const auto* input = reinterpret_cast<const unsigned char*>(digest.data());
     std::size_t size = 0;
     if (!context || EVP_PKEY_sign_init(context.get()) != 1 ||
@@ -60,7 +60,7 @@ Result<Key> read_private_key(const std::string& path) {
   NITRO_TRY(const Secret pem, read_pem(path));
   const std::unique_ptr<BIO, decltype(&BIO_free)> bio(
       BIO_new_mem_buf(pem.text().data(), static_cast<int>(pem.text().size())), BIO_free);
-  // Asking for a password on the terminal would stop every script; an encrypted key is an error instead.
+  // A password prompt on the terminal would block every script, so an encrypted key is an error.
   bool encrypted = false;
   const auto no_password = [](char*, int, int, void* asked) {
     *static_cast<bool*>(asked) = true;
@@ -135,7 +135,7 @@ Result<Measurements> sign_image(const std::string& path, const Signer& signer) {
   NITRO_TRY(OutputFile output, OutputFile::create(path));
   NITRO_TRY(SectionWriter writer, SectionWriter::create(output.fd(), HashAlgorithm::kSha384));
 
-  // The one pass copies, measures and checks: `crc` becomes the CRC of the image as it was.
+  // A single pass copies, measures and checks: `crc` becomes the CRC of the old image.
   std::uint32_t crc = reader.header_crc32_;
   for (const Section& section : reader.sections()) {
     if (section.type == SectionType::kSignature) {

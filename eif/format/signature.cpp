@@ -23,7 +23,7 @@ struct FreeEcdsa {
 };
 using Ecdsa = std::unique_ptr<ECDSA_SIG, FreeEcdsa>;
 
-// OpenSSL's functions take bytes as unsigned char, which may alias any object (C++20 [basic.lval]/11).
+// OpenSSL's byte type is unsigned char, which may alias any object (C++20 [basic.lval]/11).
 const unsigned char* openssl_bytes(std::span<const std::byte> bytes) {
   return reinterpret_cast<const unsigned char*>(bytes.data());
 }
@@ -137,7 +137,8 @@ Result<SignatureCheck> check_signature(const Signature& signature, std::time_t n
   const Key key = certificate.public_key();
   ERR_clear_error();
   const auto rules = curve_rules(key.get());
-  // The algorithm that the message names must be the one of the key's curve: a message cannot choose a weaker hash.
+  // The algorithm named by the message must be the one of the key's curve, so that a message cannot choose a weaker
+  // hash.
   if (rules && cose.algorithm == rules->cose_algorithm) {
     const auto der = der_from_raw(cose.signature, rules->integer_bytes);
     check.signature_valid =

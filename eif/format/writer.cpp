@@ -63,7 +63,7 @@ Result<void> Writer::add_cmdline(std::string_view cmdline) {
 Result<void> Writer::add_metadata(const Metadata& metadata) {
   impl_->expect(Impl::Stage::kMetadata, "add_metadata");
   const std::string text = serialize_metadata(metadata);
-  // Texts come from users and from the image; what our own reader would refuse must not get into a file.
+  // Texts come from users and from the image; anything that our own reader would reject must not get into a file.
   if (text.size() > kMaxMetadataBytes) {
     return fail(ErrorCode::kEifBuilding,
                 fmt::format("the metadata takes {} bytes, more than the {} that an image can have; "

@@ -16,10 +16,10 @@ namespace nitro::image {
 
 namespace {
 
-// Each has a configuration to be looked at.
+// The configuration of each must be read.
 constexpr std::size_t kMaxPlatforms = 64;
 
-// "./a//b" and "/a/b" are "a/b". Purely a matter of names: nothing is ever unpacked under them.
+// Normalizes names: "./a//b" and "/a/b" become "a/b". Only names are compared: nothing is ever unpacked under them.
 std::string plain(std::string_view path) {
   auto text = std::filesystem::path(path).lexically_normal().generic_string();
   const auto start = text.find_first_not_of('/');
@@ -49,7 +49,7 @@ bool is_member_of(const nlohmann::ordered_json& names, const std::string& canoni
 
 using Manifests = std::vector<const nlohmann::ordered_json*>;
 
-// What an archive says that one of its images is called; an array.
+// Returns the names that an archive gives to one of its images; an array.
 const nlohmann::ordered_json& tags_of(const nlohmann::ordered_json& manifest) {
   static const auto none = nlohmann::ordered_json::array();
   const auto* tags = array_at(manifest, "RepoTags");
@@ -68,7 +68,7 @@ std::string list_of_names(const nlohmann::ordered_json& manifests) {
   return names.empty() ? "images without a name" : names;
 }
 
-// Those of `manifests`, which stand for one image, that are for the enclave's platform, as their configurations tell.
+// Returns those of `manifests`, which all have the same name, whose configuration is for the enclave's platform.
 Result<Manifests> for_platform(const Manifests& manifests, const ArchiveIndex& index, const SourceOptions& options,
                                Budget& budget) {
   if (manifests.size() > kMaxPlatforms) {
@@ -103,8 +103,8 @@ Result<const nlohmann::ordered_json*> choose_by_number(const nlohmann::ordered_j
   return &manifests.at(std::stoul(digits));
 }
 
-// The manifest of the image `wanted`: a name, "@" and the number of an image, or nothing when there is one image only.
-// An archive may have an image several times, for several platforms.
+// Returns the manifest of the image `wanted`: a name, "@" and the number of an image, or empty if there is only one
+// image. An archive may hold an image several times, for several platforms.
 Result<const nlohmann::ordered_json*> choose(const nlohmann::ordered_json& manifests, const std::string& wanted,
                                              const ArchiveIndex& index, const SourceOptions& options, Budget& budget) {
   if (wanted.starts_with('@')) return choose_by_number(manifests, wanted.substr(1));
@@ -138,8 +138,8 @@ Result<const nlohmann::ordered_json*> choose(const nlohmann::ordered_json& manif
                                                "; append \":@\" and the number of one to the path, counted from 0");
 }
 
-// What the name of a file in the archive says of its content: engines name configurations, newer ones all blobs, by
-// their digest.
+// Returns the digest in the name of a file in the archive, if any: engines name configurations, and newer ones all
+// blobs, by their digest.
 std::string digest_in_name(std::string_view path) {
   auto base = path.substr(path.rfind('/') + 1);
   if (base.ends_with(".json")) base.remove_suffix(5);
@@ -244,8 +244,8 @@ Result<ImageSource> read_docker_archive(Extent archive, const std::string& wante
       if (file == nullptr) {
         return fail(ErrorCode::kEifBuilding, "the layer " + quote(layer_name) + " that manifest.json names is missing");
       }
-      // Unlike the configuration's, older engines' names of layers are digests of something else; the configuration has
-      // the layers'.
+      // Unlike that of the configuration, the names of layers in older engines are digests of something else; the
+      // configuration has the digests of the layers.
       source.layers.push_back({*file, {}, quote(layer_name)});
     }
   }

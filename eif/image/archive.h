@@ -10,18 +10,18 @@
 
 namespace nitro::image {
 
-/// Where the files of a tar archive lie. Reads the headers once; contents are found by name afterwards.
+/// The positions of the files in a tar archive. Reads the headers once; contents are found by name afterwards.
 class ArchiveIndex {
  public:
-  /// A compressed archive is unpacked to a scratch file first. Errors: kEifBuilding for what is no archive, is cut off,
-  /// or holds more than kMaxFiles. The names are charged to `budget`.
+  /// A compressed archive is first unpacked to a scratch file. The names are charged to `budget`. Errors: kEifBuilding
+  /// if it is not an archive, is truncated, or holds more than kMaxFiles.
   static Result<ArchiveIndex> read(Extent archive, Budget& budget);
 
-  /// The file `path`; links inside the archive are followed (engines save a layer that two images share once). nullptr
-  /// when missing.
+  /// Returns the file `path`, following links inside the archive (engines save a layer shared by two images once), or
+  /// nullptr if it is missing.
   [[nodiscard]] const Extent* find(std::string_view path) const;
 
-  /// Most files of an archive: it holds a few for each layer.
+  /// Limit for the files of an archive, which holds a few for each layer.
   static constexpr std::size_t kMaxFiles = 100'000;
 
  private:

@@ -8,7 +8,7 @@ namespace nitro::image {
 
 namespace {
 
-// In front of every block of a ChargedHeap: its size, for free(). Keeps the alignment of malloc(3).
+// Precedes every block of a ChargedHeap: its size, for free(). Preserves the alignment of malloc(3).
 struct alignas(std::max_align_t) BlockHead {
   std::size_t size_bytes;
 };

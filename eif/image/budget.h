@@ -19,28 +19,28 @@
 
 namespace nitro::image {
 
-/// Most bytes of memory that one image can make us hold, whatever is in it.
+/// The most memory that one image can make us hold, whatever it contains.
 inline constexpr std::uint64_t kMaxHeldBytes = std::uint64_t{1} << 30;
 
-/// How much memory an image may take, and has taken so far. One is made for a build and handed down to everything that
-/// keeps what an image says: documents, tar readers, the tree, decoders. A part of it (the names, say) may have a
-/// budget of its own, with a lower limit, which charges its parent, too.
+/// How much memory an image may take, and has taken so far. One is created for a build and passed to everything that
+/// keeps content of the image: documents, tar readers, the tree, decoders. A part (such as the names) may have its own
+/// budget with a lower limit, which also charges its parent.
 ///
-/// Nobody charges a budget by hand where memory grows with the input: containers get it as their allocator
-/// (HeldVector and its like have no other), C libraries as their heap (ChargedHeap), and parsers that know what they
-/// need before they begin take a Charge. What takes no budget holds only what has a fixed bound.
+/// Where memory grows with the input, no budget is charged by hand: containers use it as their allocator (HeldVector
+/// and the like have no other), C libraries as their heap (ChargedHeap), and parsers that know their needs in advance
+/// take a Charge. Code that takes no budget only holds data of bounded size.
 ///
-/// Must outlive what is charged to it. One thread at a time.
+/// Must outlive what is charged to it. Not thread-safe.
 class Budget {
  public:
-  /// The budget of a whole image.
+  /// Creates the budget of a whole image.
   explicit Budget(std::uint64_t limit_bytes = kMaxHeldBytes) : Budget("the image", limit_bytes, nullptr) {}
-  /// A part of `parent`. `what` stands in messages ("the names of files"); it is borrowed.
+  /// Creates a part of `parent`. `what` is used in messages ("the names of files"); it is borrowed.
   Budget(const char* what, std::uint64_t limit_bytes, Budget& parent) : Budget(what, limit_bytes, &parent) {}
   Budget(const Budget&) = delete;
   Budget& operator=(const Budget&) = delete;
 
-  /// Thrown by containers, which have no other way to say that they cannot grow. run() turns it into a Failure.
+  /// Thrown by containers, which have no other way to report that they cannot grow. run() turns it into a Failure.
   class Exceeded : public std::bad_alloc {
    public:
     explicit Exceeded(std::string message) : message_(std::move(message)) {}
@@ -51,8 +51,8 @@ class Budget {
     std::string message_;
   };
 
-  /// Calls `work`, which returns a Result or another expected value with the error type that `refuse` gives, and turns
-  /// Exceeded into refuse(message). Every function that lets held containers grow is inside of one.
+  /// Calls `work`, which returns a Result or another expected value with the error type that `refuse` returns, and
+  /// turns Exceeded into refuse(message). Every function that lets held containers grow must run inside it.
   template <class Work, class Refuse>
   static auto run(Work&& work, Refuse&& refuse) -> std::invoke_result_t<Work> {
     try {
@@ -71,7 +71,7 @@ class Budget {
   [[nodiscard]] std::uint64_t used_bytes() const { return used_; }
   [[nodiscard]] std::uint64_t limit_bytes() const { return limit_; }
 
-  /// For allocators: takes `bytes`, or nothing and throws Exceeded, which says of what there is too much, and the
+  /// For allocators: takes `bytes`, or takes nothing and throws Exceeded, whose message names the subject and the
   /// limit.
   void take(std::uint64_t bytes);
   void give_back(std::uint64_t bytes) noexcept;
@@ -89,7 +89,7 @@ class Budget {
 /// Memory that is charged as long as this object lives.
 class Charge {
  public:
-  /// Of nothing.
+  /// An empty charge.
   Charge() = default;
   /// Errors: kEifBuilding when the budget has less left.
   static Result<Charge> of(Budget& budget, std::uint64_t bytes);
@@ -103,7 +103,7 @@ class Charge {
   ~Charge() {
     if (budget_ != nullptr) budget_->give_back(bytes_);
   }
-  /// Makes it `bytes` in all. Errors: kEifBuilding; the charge stays as it was.
+  /// Sets the charge to `bytes` in total. Errors: kEifBuilding; the charge is then unchanged.
   Result<void> resize(std::uint64_t bytes);
 
  private:
@@ -113,8 +113,8 @@ class Charge {
   std::uint64_t bytes_ = 0;
 };
 
-/// The allocator of held containers. There is no default one, so that such a container cannot be made without a budget.
-/// Copies of a container are charged to the same budget.
+/// The allocator of held containers. It has no default constructor, so such a container cannot be created without a
+/// budget. Copies of a container are charged to the same budget.
 template <class T>
 class ChargedAllocator {
  public:
@@ -123,7 +123,7 @@ class ChargedAllocator {
   using propagate_on_container_move_assignment = std::true_type;
   using propagate_on_container_swap = std::true_type;
 
-  // Implicit, so that a budget stands where an allocator is expected.
+  // Implicit, so that a budget can be passed as an allocator.
   ChargedAllocator(Budget& budget) noexcept : budget_(&budget) {}
   template <class U>
   ChargedAllocator(const ChargedAllocator<U>& other) noexcept : budget_(&other.budget()) {}
@@ -149,7 +149,7 @@ class ChargedAllocator {
   }
 
  private:
-  // malloc's own words count: many small blocks are mostly those.
+  // malloc's own bookkeeping counts: it is most of the size of many small blocks.
   static constexpr std::uint64_t kBlockBytes = 16;
   static constexpr std::uint64_t cost(std::size_t count) { return std::uint64_t{count} * sizeof(T) + kBlockBytes; }
 
@@ -167,18 +167,18 @@ template <class Key, class Value>
 using HeldHashMap =
     std::unordered_map<Key, Value, std::hash<Key>, std::equal_to<Key>, ChargedAllocator<std::pair<const Key, Value>>>;
 
-/// malloc(3) and free(3) for a C library that takes such functions. Memory beyond the budget is what the library knows
-/// as "no memory"; exceeded() then tells which it was.
+/// malloc(3) and free(3) for a C library that accepts such functions. Exceeding the budget looks to the library like
+/// running out of memory; exceeded() tells the two apart.
 class ChargedHeap {
  public:
   explicit ChargedHeap(Budget& budget) : budget_(&budget) {}
   ChargedHeap(const ChargedHeap&) = delete;
   ChargedHeap& operator=(const ChargedHeap&) = delete;
 
-  /// nullptr when there is none.
+  /// Returns nullptr if there is none left.
   [[nodiscard]] void* allocate(std::size_t count, std::size_t size_bytes) noexcept;
   void free(void* memory) noexcept;
-  /// The message of the budget that was used up; empty when none was.
+  /// Returns the message of the exceeded budget; empty if it was not exceeded.
   [[nodiscard]] const std::string& exceeded() const { return exceeded_; }
 
  private:

@@ -32,8 +32,8 @@ bool is_installed(const std::string& program) {
   return false;
 }
 
-// Runs a builder to its end, with its temporary files in `scratch`. What it says goes to our stderr, its output to
-// `stdout_fd`; its input is what `input` gives.
+// Runs a builder to its end, with its temporary files in `scratch`. Its messages go to our stderr, its output to
+// `stdout_fd`; its input comes from `input`.
 Result<void> run(const std::vector<std::string>& arguments, const ScratchFolder& scratch, int stdout_fd,
                  const http::BodySource& input = nullptr) {
   ChildOptions options;
@@ -50,7 +50,7 @@ Result<void> run(const std::vector<std::string>& arguments, const ScratchFolder&
   std::vector<std::byte> buffer(std::size_t{64} << 10);
   while (input) {
     NITRO_TRY(const auto size, input(buffer));
-    // A program that does not read on has failed, and says why itself.
+    // A program that stops reading has failed, and reports the reason itself.
     if (size == 0 || !write_all(pipe.second.get(), std::span(buffer).first(size))) break;
   }
   pipe.second.reset();
@@ -63,13 +63,13 @@ Result<void> run(const std::vector<std::string>& arguments, const ScratchFolder&
 Result<ImageSource> build_with_program(const std::string& program, const std::string& folder, const std::string& name,
                                        const std::string& architecture, Budget& budget) {
   NITRO_TRY(const auto folder_for_program, ScratchFolder::make());
-  // It gets the same archive as an engine, with the Dockerfile named apart: "-" alone looks for a Containerfile first.
+  // It gets the same archive as an engine, with the Dockerfile named separately: with "-" alone it would prefer a
+  // Containerfile.
   NITRO_TRY(auto context, BuildContext::open(folder));
   const auto dockerfile = std::filesystem::absolute(folder).string() + "/Dockerfile";
   NITRO_CHECK(run({program, "build", "--arch", architecture, "-t", name, "-f", dockerfile, "-"}, folder_for_program,
                   STDERR_FILENO, [&context](std::span<std::byte> buffer) { return context.read(buffer); }));
-  // The archive goes to a file without a name, which the program knows as its output: nothing is left behind, whatever
-  // happens.
+  // The program's output goes to an unnamed file, so nothing is left behind, whatever happens.
   NITRO_TRY(Fd scratch, make_scratch_file());
   const auto save = program == "podman"
                         ? std::vector<std::string>{program, "save", "--quiet", name}

@@ -9,7 +9,7 @@
 
 namespace nitro::image {
 
-/// Bytes that go by once, from the first to the last.
+/// Bytes that can be read once, from first to last.
 class ByteStream {
  public:
   ByteStream() = default;
@@ -17,13 +17,13 @@ class ByteStream {
   ByteStream& operator=(const ByteStream&) = delete;
   virtual ~ByteStream() = default;
 
-  /// Fills `buffer` with the next bytes and returns how many there were; fewer than asked for at the end only.
+  /// Fills `buffer` with the next bytes and returns how many there were; fewer than requested only at the end.
   virtual Result<std::size_t> read(std::span<std::byte> buffer) = 0;
-  /// Passes over the next bytes and returns how many there were; fewer than asked for at the end only.
+  /// Skips the next bytes and returns how many there were; fewer than requested only at the end.
   virtual Result<std::uint64_t> skip(std::uint64_t size_bytes) = 0;
 };
 
-/// The bytes of an extent. What is skipped is not read.
+/// The bytes of an extent. Skipped bytes are not read.
 class ExtentStream : public ByteStream {
  public:
   explicit ExtentStream(Extent extent) : extent_(std::move(extent)) {}

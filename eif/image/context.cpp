@@ -43,7 +43,7 @@ Failure cannot_read(std::string_view path, int system_errno) {
   return fail_errno(ErrorCode::kDockerImageBuild, "reading " + quote(path), system_errno);
 }
 
-// libarchive hands over what it has written; it is called by archive_write_*() only.
+// Receives what libarchive writes; called only from archive_write_*().
 la_ssize_t collect(archive*, void* context, const void* bytes, std::size_t size) {
   static_cast<std::string*>(context)->append(static_cast<const char*>(bytes), size);
   return static_cast<la_ssize_t>(size);
@@ -54,15 +54,15 @@ la_ssize_t collect(archive*, void* context, const void* bytes, std::size_t size)
 struct BuildContext::Parts {
   std::string folder;
   IgnoreRules rules;
-  // The state of the rules in each folder from the top down to where the walk is; [0] is that of the top.
+  // The state of the rules in each folder from the top down to the current position of the walk; [0] is the top.
   std::vector<IgnoreRules::FolderState> states{{}};
   std::unique_ptr<FTS, CloseWalk> walk;
-  std::string ready;                            // bytes of the archive that were not asked for yet
+  std::string ready;                            // bytes of the archive that were not requested yet
   std::size_t ready_at = 0;                     // the first of them
   std::unique_ptr<archive, FreeWriter> writer;  // writes into `ready` until its end
   std::unique_ptr<archive_entry, FreeEntry> entry;
   bool ended = false;
-  Fd file;  // the one that is being sent, and what of it is to come
+  Fd file;  // the one being sent, and what is left of it
   std::string file_path;
   std::uint64_t left_bytes = 0;
   std::vector<char> piece = std::vector<char>(kPieceBytes);
@@ -73,7 +73,7 @@ struct BuildContext::Parts {
                 "packing the folder " + quote(folder) + ": " + (reason != nullptr ? reason : "no reason given"));
   }
 
-  // Makes more of the archive, at least one piece of it unless it has ended.
+  // Produces more of the archive: at least one piece, unless it has ended.
   Result<void> go_on() {
     if (file) return send_piece();
     errno = 0;
@@ -99,7 +99,7 @@ struct BuildContext::Parts {
       case FTS_DP:
         return {};
       case FTS_DNR:
-        // Its header was sent when it was found, its content cannot be.
+        // Its header was sent when it was found, but its content cannot be.
         return cannot_read(found.fts_path, found.fts_errno);
       default:
         break;
@@ -129,7 +129,7 @@ struct BuildContext::Parts {
     if (S_ISSOCK(known.st_mode)) return {};
     struct stat status = known;
     if (S_ISREG(status.st_mode)) {
-      // Opened without waiting, should a FIFO have taken its place.
+      // Opened without blocking, in case a FIFO has taken its place.
       auto opened = open_file(full_path, O_RDONLY | O_NONBLOCK, 0, ErrorCode::kDockerImageBuild);
       if (!opened) return Failure(std::move(opened).error());
       if (::fstat(opened->get(), &status) != 0) return cannot_read(full_path, errno);
@@ -161,7 +161,7 @@ struct BuildContext::Parts {
     archive_entry_set_uid(entry.get(), 0);
     archive_entry_set_gid(entry.get(), 0);
     if (link_target != nullptr) archive_entry_copy_symlink(entry.get(), link_target);
-    // A warning is about names that are not in the character set of the locale; their bytes are sent as they are.
+    // A warning concerns names outside the locale's character set; their bytes are sent unchanged.
     if (archive_write_header(writer.get(), entry.get()) < ARCHIVE_WARN) return cannot_pack();
     return {};
   }
@@ -196,7 +196,7 @@ Result<BuildContext> BuildContext::open(const std::string& folder) {
     auto rules = IgnoreRules::parse(*text);
     if (!rules) return fail_within(quote(ignore_file), std::move(rules).error());
     parts->rules = *std::move(rules);
-    // The builder reads both, and removes them from what it builds with when they are ignored.
+    // The builder reads both; if they are ignored, it removes them from the build context itself.
     parts->rules.keep(".dockerignore");
     parts->rules.keep("Dockerfile");
   }

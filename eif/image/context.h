@@ -10,12 +10,12 @@
 
 namespace nitro::image {
 
-/// A folder as the tar archive that builders take, made piece by piece while it is read: nothing is kept of it.
+/// A folder as the tar archive that builders take, produced while the folder is read: nothing is stored.
 ///
-/// Its files are those that Docker's command line sends: what .dockerignore names stays, except Dockerfile and
-/// .dockerignore themselves; owners are 0:0, sockets are left out. What they hold is what the reference sends: symbolic
-/// links are followed, files with several names are sent once for each. A link that leads nowhere, or to a folder that
-/// it lies in, is sent as a link (the reference fails). Names come in the order of their bytes.
+/// Its files are those that Docker's command line sends: files that .dockerignore names are left out, except Dockerfile
+/// and .dockerignore themselves; owners are 0:0, sockets are left out. Their content is what the reference sends:
+/// symbolic links are followed, and files with several names are sent once for each. A link that leads nowhere, or to a
+/// folder that contains it, is sent as a link (the reference fails). Names are sorted by their bytes.
 class BuildContext {
  public:
   /// Errors: kDockerImageBuild when the folder or its .dockerignore cannot be read.
@@ -24,8 +24,9 @@ class BuildContext {
   BuildContext& operator=(BuildContext&&) = delete;
   ~BuildContext();
 
-  /// Fills `buffer` from its start with the next bytes of the archive; 0 at its end. Errors: kDockerImageBuild, naming
-  /// the file that cannot be read or has become shorter since its size was told. A file that grows is sent as it was.
+  /// Fills `buffer` from its start with the next bytes of the archive and returns their number; 0 at its end. A file
+  /// that grows is sent with its original size. Errors: kDockerImageBuild, naming a file that cannot be read or has
+  /// shrunk since its size was sent.
   Result<std::size_t> read(std::span<std::byte> buffer);
 
  private:

@@ -35,7 +35,7 @@ constexpr std::uint32_t type_bits(FileType type) {
   return 0;
 }
 
-// The thirteen numbers of a header behind its magic: 110 bytes in all.
+// The thirteen numbers of a header after its magic: 110 bytes in all.
 class Header {
  public:
   Header() { std::memcpy(bytes_.data(), "070701", 6); }
@@ -46,7 +46,7 @@ class Header {
   }
   void add_time(std::int64_t seconds) {
     if (seconds >= 0) {
-      // The format ends in 2106; a later time would break it.
+      // Times in the format end in 2106; a later one would break it.
       add(std::min(static_cast<std::uint64_t>(seconds), kLargestNumber));
       return;
     }
@@ -102,7 +102,7 @@ Result<void> CpioWriter::copy(const Extent& content) {
 }
 
 Result<void> CpioWriter::zeros(std::uint64_t size_bytes) {
-  // A small gap is not worth the system call that writes what is in front of it.
+  // A small gap is not worth a system call to flush the bytes before it.
   constexpr std::uint64_t kSmallGapBytes = 4096;
   if (gap_ && size_bytes >= kSmallGapBytes) {
     auto reserved = reserve(size_bytes);

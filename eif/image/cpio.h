@@ -13,7 +13,7 @@
 
 namespace nitro::image {
 
-/// What a cpio header says of a member.
+/// The fields of a cpio header.
 struct CpioMember {
   std::string_view name;
   FileType type = FileType::kRegular;
@@ -26,32 +26,32 @@ struct CpioMember {
   std::uint32_t device_minor = 0;
 };
 
-/// Writes a cpio archive, new ASCII format ("newc", Linux: Documentation/driver-api/early-userspace/buffer-format.rst),
-/// with the values that linuxkit puts where the format leaves a choice, so that measurements are the same:
+/// Writes a cpio archive, new ASCII format ("newc", Linux: Documentation/driver-api/early-userspace/buffer-format.rst).
+/// Where the format leaves a choice, it uses linuxkit's values, so that measurements are identical:
 /// - inode numbers count from 721; a folder has 2 links, everything else 1; the device of the archive is 3:1
 /// - the trailer continues the inode numbers, has 1 link and mode 0; the archive ends at a multiple of 512 bytes
-/// - a time before 1970 is a minus sign and the hexadecimal digits of its amount, to 8 characters
+/// - a time before 1970 is a minus sign and the hexadecimal digits of its absolute value, padded to 8 characters
 ///
-/// A member's content follows its header through write(), copy(), zeros() or reserve(), exactly size_bytes of it. The
-/// bytes leave through `sink` in pieces of up to 64 KiB; finish() sends what is left.
+/// A member's content follows its header through write(), copy(), zeros() or reserve(), exactly size_bytes in total.
+/// The bytes go to `sink` in pieces of up to 64 KiB; finish() flushes the rest.
 class CpioWriter {
  public:
-  /// Passes over bytes of the output: they are zeros, or are put there by somebody else.
+  /// Skips bytes of the output: they are zeros, or are written by someone else.
   using Gap = std::function<Result<void>(std::uint64_t size_bytes)>;
 
   /// `sink` is borrowed until finish(). Without `gap` everything goes through `sink`.
   explicit CpioWriter(const ByteSink& sink, Gap gap = nullptr);
 
-  /// Errors: kEifBuilding for content the format cannot hold (4 GiB and more); those of the sink.
+  /// Errors: kEifBuilding for content that the format cannot hold (4 GiB and more); those of the sink.
   Result<void> begin(const CpioMember& member);
   Result<void> write(std::span<const std::byte> bytes);
   Result<void> copy(const Extent& content);
   Result<void> zeros(std::uint64_t size_bytes);
-  /// Leaves content out, and returns where in the archive it belongs. A bug without `gap`.
+  /// Leaves content out, and returns its position in the archive. Calling this without `gap` is a bug.
   Result<std::uint64_t> reserve(std::uint64_t size_bytes);
   Result<void> finish();
 
-  /// Bytes of the archive so far.
+  /// Returns the size of the archive so far, in bytes.
   [[nodiscard]] std::uint64_t length_bytes() const { return length_; }
 
  private:

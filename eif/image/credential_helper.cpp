@@ -20,12 +20,13 @@ namespace nitro::image {
 namespace {
 
 constexpr std::uint64_t kMaxAnswerBytes = std::uint64_t{1} << 20;
-// The helpers' protocol: what stands on stdout, with a failure, when there is no such login; and the user's name that
-// says that the secret is an identity token.
+// The helpers' protocol: the output, together with a failure, if there is no such login; and the user name that marks
+// the secret as an identity token.
 constexpr std::string_view kNotFound = "credentials not found";
 constexpr std::string_view kTokenUser = "<token>";
 
-// A file in memory: unlike a pipe it needs nobody at the other end, and is complete when the helper has ended.
+// A file in memory: unlike a pipe it needs no reader or writer at the other end, and it is complete when the helper has
+// ended.
 Result<Fd> make_memory_file(std::string_view content) {
   Fd file(::memfd_create("credential-helper", MFD_CLOEXEC));
   if (!file) return fail_errno(ErrorCode::kDockerImagePull, "making a file in memory");

@@ -9,13 +9,13 @@
 
 namespace nitro::image {
 
-/// How long a helper may take: it may ask a person to unlock something.
+/// Time limit for a helper: it may ask a person to unlock something.
 inline constexpr std::chrono::seconds kHelperTimeout{60};
 
-/// Asks docker's credential helper `name` for the login at `server`: the program docker-credential-NAME, found in PATH,
-/// with the word "get", the server on its stdin and JSON on its stdout; what it says on stderr reaches ours. Nothing
-/// when it has no such login. Errors: kDockerImagePull when it cannot be started, fails, takes longer than `timeout`
-/// (it is killed then), or answers something else.
+/// Asks docker's credential helper `name` for the login at `server`: runs the program docker-credential-NAME, found in
+/// PATH, with the argument "get", the server on stdin and JSON on stdout; its stderr is ours. Returns nullopt if it has
+/// no such login. Errors: kDockerImagePull when it cannot be started, fails, takes longer than `timeout` (it is then
+/// killed), or answers anything else.
 Result<std::optional<Credentials>> ask_credential_helper(const std::string& name, const std::string& server,
                                                          std::chrono::milliseconds timeout = kHelperTimeout);
 

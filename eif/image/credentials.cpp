@@ -18,7 +18,7 @@ namespace nitro::image {
 
 namespace {
 
-// The key of Docker Hub, from the days when it had another protocol.
+// The key of Docker Hub, which dates from an older protocol.
 constexpr std::string_view kDockerHub = "docker.io";
 constexpr std::string_view kDockerHubKey = "https://index.docker.io/v1/";
 
@@ -39,8 +39,8 @@ Result<Json> parse_logins(std::string_view config) {
   return json;
 }
 
-// How well a key of "auths" fits: 0 not at all. Docker's keys are hosts, once were URLs; Podman's may be a host and the
-// beginning of a repository, and the longest counts.
+// Returns how well a key of "auths" matches; 0 means not at all. Docker's keys are hosts, formerly URLs; Podman's may
+// be a host and the beginning of a repository, and the longest match wins.
 std::size_t fitness(std::string_view key, std::string_view host, std::string_view repository) {
   if (registry_host(key) != host) return 0;
   const auto slash = key.find('/');
@@ -68,7 +68,7 @@ Result<std::optional<Credentials>> login_of_entry(const Json& entry, std::string
   return std::optional<Credentials>(std::move(credentials));
 }
 
-// The helper that is responsible for the host, or empty.
+// Returns the helper responsible for the host, or an empty string.
 std::string helper_for(const Json& config, std::string_view host) {
   if (const auto* helpers = value_at(config, "credHelpers"); helpers != nullptr && helpers->is_object()) {
     for (const auto& [key, name] : helpers->items()) {

@@ -20,7 +20,7 @@ namespace {
 constexpr std::string_view kUnixScheme = "unix://";
 constexpr std::string_view kTcpScheme = "tcp://";
 
-// What an engine says when it refuses: {"message": "…"}, or plain text.
+// Returns the reason of an engine's refusal: {"message": "…"}, or plain text.
 std::string reason_of(const http::Response& response) {
   std::string reason;
   if (const auto json = parse_document(response.body, "the engine's answer"); json) reason = text_at(*json, "message");
@@ -29,7 +29,7 @@ std::string reason_of(const http::Response& response) {
   return reason.empty() ? "HTTP status " + std::to_string(response.status) : printable(reason);
 }
 
-// JSON with passwords in it as the header `name`: base64 in the alphabet of URLs.
+// Returns JSON with passwords as the header `name`, in URL-safe base64.
 Secret secret_header(std::string_view name, nlohmann::ordered_json json) {
   const WipedDocument wiped(json);
   const Secret plain(json.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace));
@@ -39,7 +39,7 @@ Secret secret_header(std::string_view name, nlohmann::ordered_json json) {
   return Secret(std::string(name) + ": " + value.text());
 }
 
-// A login as engines take it ("AuthConfig").
+// Returns a login in the form that engines take ("AuthConfig").
 nlohmann::ordered_json auth_config(const Credentials& credentials, std::string_view host) {
   nlohmann::ordered_json config{{"serveraddress", registry_key(host)}};
   if (!credentials.identity_token.empty()) {
@@ -51,8 +51,8 @@ nlohmann::ordered_json auth_config(const Credentials& credentials, std::string_v
   return config;
 }
 
-// Every stored login, by registry: only the engine knows which images a Dockerfile needs. One that cannot be had is
-// said and left out, as it may not be needed.
+// Returns every stored login, by registry: only the engine knows which images a Dockerfile needs. A login that cannot
+// be obtained is reported and left out, as it may not be needed.
 Result<nlohmann::ordered_json> all_logins(const Engine::Listener& listener) {
   auto logins = nlohmann::ordered_json::object();
   NITRO_TRY(const auto keys, registries_with_logins());
@@ -65,7 +65,7 @@ Result<nlohmann::ordered_json> all_logins(const Engine::Listener& listener) {
   return logins;
 }
 
-// Where engines listen by default, in the order they are tried.
+// Where engines listen by default, in the order of trying.
 std::vector<std::string> default_sockets() {
   std::vector<std::string> paths{"/var/run/docker.sock"};
   if (const auto folder = environment_variable("XDG_RUNTIME_DIR")) {
@@ -88,7 +88,7 @@ Result<Engine> Engine::at(const std::string& address, const std::string& tls_fol
     const bool tls = !tls_folder.empty() || address.starts_with("https://");
     auto host = address.substr(address.find("://") + 3);
     while (host.ends_with('/')) host.pop_back();
-    // The ports that are Docker's.
+    // Docker's default ports.
     const bool has_port = host.find(':', host.find(']') == std::string::npos ? 0 : host.find(']')) != std::string::npos;
     if (address.starts_with(kTcpScheme) && !has_port) host += tls ? ":2376" : ":2375";
     engine.base_url_ = std::string(tls ? "https" : "http") + "://" + host;
@@ -125,7 +125,7 @@ Result<std::optional<Engine>> Engine::find() {
   }
   std::string reasons;
   for (const auto& path : default_sockets()) {
-    // There is no engine behind a socket that does not exist.
+    // A socket that does not exist has no engine behind it.
     if (::access(path.c_str(), F_OK) != 0) continue;
     auto engine = at(std::string(kUnixScheme) + path, {});
     if (engine) return Found(*std::move(engine));

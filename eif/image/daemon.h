@@ -16,34 +16,34 @@ class Engine {
  public:
   using Listener = EngineReport::Listener;
 
-  /// The engine at `address`, as DOCKER_HOST has it: unix://PATH, tcp://HOST[:PORT]. With TLS when `tls_folder` is not
-  /// empty: there are ca.pem, the only authority that is trusted, and our cert.pem and key.pem. Errors:
-  /// kDockerImagePull when nobody answers there.
+  /// Connects to the engine at `address`, in the form of DOCKER_HOST: unix://PATH, tcp://HOST[:PORT]. Uses TLS unless
+  /// `tls_folder` is empty: that holds ca.pem, the only trusted authority, and our cert.pem and key.pem. Errors:
+  /// kDockerImagePull when nothing answers there.
   static Result<Engine> at(const std::string& address, const std::string& tls_folder);
-  /// The engine that DOCKER_HOST names (with TLS when DOCKER_TLS_VERIFY is set, keys in DOCKER_CERT_PATH or docker's
-  /// own folder); without it that of docker's current context; without one the first that answers of those whose
-  /// sockets are there: Docker's and Podman's (the user's, then the system's). Nothing when none of this is the case.
-  /// Errors: kDockerImagePull when there is an engine to be asked but none answers, with every address that was tried
-  /// and what to do.
+  /// Finds the engine: that of DOCKER_HOST (with TLS if DOCKER_TLS_VERIFY is set, keys in DOCKER_CERT_PATH or docker's
+  /// own folder); else that of docker's current context; else the first that answers on an existing socket of Docker or
+  /// Podman (the user's, then the system's). Returns nullopt if none of these is set up. Errors: kDockerImagePull when
+  /// an engine is set up but none answers, with every address that was tried and what to do.
   static Result<std::optional<Engine>> find();
-  /// The same, where there has to be an engine. Errors: also kDockerImagePull when none is set up.
+  /// The same, but an engine is required. Errors: also kDockerImagePull when none is set up.
   static Result<Engine> find_any();
 
   [[nodiscard]] const std::string& address() const { return address_; }
 
-  /// What GET /images/NAME/json says; nothing when the engine does not have the image. Errors: kDockerImagePull.
+  /// Returns the answer of GET /images/NAME/json, or nullopt if the engine does not have the image. Errors:
+  /// kDockerImagePull.
   Result<std::optional<nlohmann::ordered_json>> inspect(const std::string& name) const;
-  /// Has the engine fetch the image for linux and `architecture`, with the stored login for its registry. Errors:
+  /// Makes the engine pull the image for linux and `architecture`, with the stored login for its registry. Errors:
   /// kDockerImagePull with the engine's reason.
   Result<void> pull(const std::string& name, const std::string& architecture, const Listener& listener) const;
-  /// Has the engine build `context`, a tar archive with a Dockerfile in it, for linux and `architecture`, and call the
-  /// result `name`. It is given the stored logins for the images that the Dockerfile begins with. Errors:
-  /// kDockerImageBuild with the engine's reason and the last lines that the build printed; those of `context`.
+  /// Makes the engine build `context`, a tar archive with a Dockerfile, for linux and `architecture`, under the name
+  /// `name`. Passes on the stored logins for the base images of the Dockerfile. Errors: kDockerImageBuild with the
+  /// engine's reason and the last lines that the build printed; those of `context`.
   Result<void> build(http::BodySource context, const std::string& name, const std::string& architecture,
                      const Listener& listener) const;
-  /// The image as the engine saves it, through an unnamed file, as its table of contents comes last. An export of a
-  /// container would give the same files, but leave a container behind when we are killed. Errors: kDockerImagePull;
-  /// what read_docker_archive has.
+  /// Opens the image as saved by the engine, in an unnamed file, because its table of contents comes last. Exporting a
+  /// container would yield the same files, but leave a container behind if this process is killed. Errors:
+  /// kDockerImagePull; those of read_docker_archive.
   Result<ImageSource> open(const std::string& name, const SourceOptions& options, Budget& budget) const;
 
  private:

@@ -25,8 +25,8 @@ struct FreeArchive {
 };
 
 constexpr std::size_t kPieceBytes = std::size_t{256} << 10;
-// A frame of zstd that holds nothing for the reader (RFC 8878, section 3.1.2): sixteen magic numbers, then the length
-// of what follows, all little-endian. pzstd begins with one.
+// A skippable zstd frame (RFC 8878, section 3.1.2): one of sixteen magic numbers, then the length of the rest, all
+// little-endian. pzstd begins with one.
 constexpr std::uint32_t kSkippable = 0x184D2A50;
 constexpr std::size_t kSkippableHeadBytes = 8;
 
@@ -40,7 +40,7 @@ bool is_skippable(std::span<const std::byte> start) {
   return start.size() >= 4 && (little_endian(start) & 0xfffffff0U) == kSkippable;
 }
 
-// What a decoder of the format may need, from its specification: the window, and what it is unpacked into.
+// Returns the memory that a decoder of the format may need, by its specification: the window and the output.
 std::uint64_t window_bytes(Compression compression) {
   switch (compression) {
     case Compression::kNone:
@@ -51,7 +51,7 @@ std::uint64_t window_bytes(Compression compression) {
     case Compression::kBzip2:
       return std::uint64_t{8} << 20;  // 900 kB at 4 bytes, and the block
     case Compression::kZstd:
-      return std::uint64_t{130} << 20;  // libzstd takes windows of up to 128 MiB
+      return std::uint64_t{130} << 20;  // libzstd accepts windows of up to 128 MiB
   }
   return 0;
 }
@@ -60,7 +60,7 @@ Failure damaged(std::string_view reason) {
   return fail(ErrorCode::kEifBuilding, "the compressed data is damaged or incomplete (" + std::string(reason) + ")");
 }
 
-// The bytes of a blob as they are stored; `sink` sees each of them once.
+// The stored bytes of a blob; `sink` sees each of them once.
 class StoredBytes {
  public:
   StoredBytes(Extent blob, ByteSink sink) : blob_(std::move(blob)), sink_(std::move(sink)) {}
@@ -68,7 +68,7 @@ class StoredBytes {
   [[nodiscard]] const Extent& blob() const { return blob_; }
   [[nodiscard]] std::uint64_t left_bytes() const { return blob_.size_bytes - at_; }
 
-  // The next piece, valid until the next call; empty at the end.
+  // Returns the next piece, valid until the next call; empty at the end.
   Result<std::span<const std::byte>> next(std::uint64_t limit_bytes = kPieceBytes) {
     const auto size = std::min({std::uint64_t{buffer_.size()}, limit_bytes, left_bytes()});
     const auto piece = std::span(buffer_).first(static_cast<std::size_t>(size));
@@ -86,7 +86,7 @@ class StoredBytes {
     return {};
   }
 
-  // Frames of zstd without content at the place where we are. libarchive knows them behind others only.
+  // Skips zstd frames without content at the current position. libarchive only accepts them after others.
   Result<void> pass_skippable_frames() {
     std::array<std::byte, kSkippableHeadBytes> head{};
     while (left_bytes() >= head.size()) {
@@ -136,13 +136,13 @@ class UnpackedStream::Decoder {
   Decoder& operator=(const Decoder&) = delete;
   virtual ~Decoder() = default;
 
-  // The next piece, valid until the next call; empty once everything was unpacked.
+  // Returns the next piece, valid until the next call; empty once everything was unpacked.
   virtual Result<std::span<const std::byte>> next(StoredBytes& stored) = 0;
 };
 
 namespace {
 
-// gzip, zstd and bzip2, by libarchive, which asks for the blob's bytes through a callback.
+// gzip, zstd and bzip2, through libarchive, which requests the blob's bytes through a callback.
 class ArchiveDecoder : public UnpackedStream::Decoder {
  public:
   ArchiveDecoder() {
@@ -173,7 +173,7 @@ class ArchiveDecoder : public UnpackedStream::Decoder {
       at_end_ = status == ARCHIVE_EOF;
       if (!at_end_ && size > 0) return std::span(static_cast<const std::byte*>(data), size);
     }
-    // What follows is no part of it: libarchive passes over it, engines refuse it.
+    // The rest is not part of it: libarchive ignores such bytes, engines refuse them.
     const auto used = static_cast<std::uint64_t>(archive_filter_bytes(reader_.get(), -1));
     if (used < given_ || stored.left_bytes() > 0) return damaged("other bytes follow it");
     return std::span<const std::byte>();
@@ -200,20 +200,20 @@ class ArchiveDecoder : public UnpackedStream::Decoder {
     return damaged(reason != nullptr ? reason : "no reason given");
   }
 
-  StoredBytes* stored_ = nullptr;  // while a function of libarchive runs
+  StoredBytes* stored_ = nullptr;  // during calls of libarchive
   std::optional<Error> error_;
-  std::uint64_t given_ = 0;  // bytes that libarchive has asked for, used or not
+  std::uint64_t given_ = 0;  // bytes that libarchive has requested, used or not
   bool open_ = false;
   bool at_end_ = false;
   std::unique_ptr<archive, FreeArchive> reader_{archive_read_new()};
 };
 
-// xz, whose window may be as large as 4 GiB. liblzma itself, as libarchive lets it take all that.
+// xz, whose window may be as large as 4 GiB. Uses liblzma directly, as libarchive would allow all of that.
 class XzDecoder : public UnpackedStream::Decoder {
  public:
   explicit XzDecoder(Budget& budget) : heap_(budget) {
     stream_.allocator = &allocator_;
-    // The heap is the limit. Several streams in a row are one.
+    // The heap is the limit. Concatenated streams are decoded as one.
     status_ = lzma_stream_decoder(&stream_, UINT64_MAX, LZMA_CONCATENATED);
   }
   ~XzDecoder() override { lzma_end(&stream_); }
@@ -252,7 +252,7 @@ class XzDecoder : public UnpackedStream::Decoder {
 
 }  // namespace
 
-// A decoder, chosen by what the blob is when the first bytes are wanted, and what is counted around it.
+// A decoder, chosen by the first bytes of the blob when they are needed, and the counters around it.
 struct UnpackedStream::State {
   State(Extent blob, Budget& budget, ByteSink stored_sink, ByteSink unpacked_sink, std::uint64_t most)
       : windows("the window of its compressed data", kMaxWindowBytes, budget),

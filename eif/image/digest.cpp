@@ -12,7 +12,7 @@
 namespace nitro::image {
 
 namespace {
-// OpenSSL fails here for want of memory, or when it was built without SHA-256; neither is worth a Result.
+// OpenSSL only fails here for lack of memory or of SHA-256; neither is worth a Result.
 void require(int status) {
   if (status != 1) throw std::runtime_error("OpenSSL cannot compute SHA-256");
 }

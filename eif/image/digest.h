@@ -11,12 +11,12 @@
 
 namespace nitro::image {
 
-/// SHA-256 of a stream, spelled as container tools do: "sha256:" and 64 lower-case hexadecimal digits.
+/// SHA-256 of a stream, in the notation of container tools: "sha256:" and 64 lower-case hexadecimal digits.
 class Sha256 {
  public:
   Sha256();
   void update(std::span<const std::byte> bytes);
-  /// The digest of all that was given; call once.
+  /// Returns the digest of all bytes so far; call it once.
   [[nodiscard]] std::string finish();
 
  private:
@@ -28,7 +28,7 @@ class Sha256 {
 
 [[nodiscard]] std::string sha256(std::span<const std::byte> bytes);
 
-/// Whether `text` is "sha256:" and 64 lower-case hexadecimal digits, the only digest we verify with.
+/// Whether `text` is "sha256:" and 64 lower-case hexadecimal digits, the only kind of digest that we verify.
 [[nodiscard]] bool is_sha256(std::string_view text);
 
 }  // namespace nitro::image

@@ -9,11 +9,11 @@
 
 namespace nitro::image {
 
-/// Where docker's command line keeps its settings: the folder that DOCKER_CONFIG names (or that the file it names lies
-/// in), else ~/.docker; empty without a home.
+/// Returns the folder with the settings of docker's command line: the one that DOCKER_CONFIG names (or that contains
+/// the file it names), else ~/.docker; empty without a home.
 [[nodiscard]] std::string docker_folder();
-/// config.json in that folder, or the file that DOCKER_CONFIG names: the reference takes it for a file, docker for a
-/// folder, and both are understood.
+/// Returns config.json in that folder, or the file that DOCKER_CONFIG names: for the reference it is a file, for docker
+/// a folder, and both are accepted.
 [[nodiscard]] std::string docker_config_file();
 
 /// The engine of docker's current context (`docker context use`, or DOCKER_CONTEXT).
@@ -21,8 +21,8 @@ struct EngineEndpoint {
   std::string address;     ///< unix://…, tcp://…
   std::string tls_folder;  ///< with ca.pem, cert.pem, key.pem; empty: no TLS
 };
-/// Nothing when the context is the default one. Errors: kDockerImagePull when there is no such context, or its file or
-/// config.json cannot be understood.
+/// Returns nullopt if the context is the default one. Errors: kDockerImagePull when there is no such context, or when
+/// its file or config.json is malformed.
 Result<std::optional<EngineEndpoint>> current_context();
 
 }  // namespace nitro::image

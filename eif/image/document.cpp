@@ -8,9 +8,9 @@ namespace nitro::image {
 
 namespace {
 
-// No less than what the parsed text needs at any moment, the growing of its lists included. A value takes 16 bytes of
-// its list, the name of one 32 more; a list that grows has up to three times what is in it; a string, a list or an
-// object has a block of its own. Characters inside of strings count as if they stood outside.
+// An upper bound for the memory that the parsed text needs at any moment, including growing lists. A value takes 16
+// bytes of its list, and its name 32 more; a growing list has up to three times the size of its content; a string, a
+// list or an object has its own block. Characters inside strings count like those outside.
 std::uint64_t held_bytes(std::string_view text) {
   constexpr std::uint64_t kValueBytes = 3 * 16 + 48;
   constexpr std::uint64_t kNameBytes = 3 * 32 + 48;

@@ -10,28 +10,28 @@
 
 namespace nitro::image {
 
-/// What an engine says while it pulls or builds an image: a line of JSON for each step. The status of such an answer is
-/// a success even when the step fails; a line with "error" then says so, and it may be cut off before its line's end.
+/// The messages of an engine that pulls or builds an image: one line of JSON for each step. The HTTP status of such an
+/// answer is a success even if the step fails; a line with "error" then says so, and it may be truncated.
 class EngineReport {
  public:
-  /// Called with what is of interest to a person, a line at a time.
+  /// Called with messages of interest to a person, one line at a time.
   using Listener = std::function<void(std::string_view line)>;
 
   explicit EngineReport(const Listener& listener) : listener_(listener) {}
 
   void take(std::span<const std::byte> bytes);
-  /// To be called when nothing more comes.
+  /// Call this at the end of the input.
   void end();
 
-  /// The last error, without line breaks at its end; empty: there was none.
+  /// Returns the last error, without trailing line breaks; empty if there was none.
   [[nodiscard]] const std::string& error() const { return error_; }
-  /// What the commands of a Dockerfile printed last, fit for a terminal: up to kKeptLines of them.
+  /// Returns the last lines that the commands of a Dockerfile printed, safe for a terminal: up to kKeptLines of them.
   [[nodiscard]] const std::deque<std::string>& printed() const { return printed_; }
 
-  /// What a command printed tells more than its status.
+  /// The output of a failed command says more than its status.
   static constexpr std::size_t kKeptLines = 20;
   static constexpr std::size_t kMaxKeptLineBytes = 500;
-  /// What is longer is no step of an engine's; the rest of the line is passed over.
+  /// No step of an engine has longer lines; the rest of such a line is skipped.
   static constexpr std::size_t kMaxLineBytes = std::size_t{8} << 20;
 
  private:

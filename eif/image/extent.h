@@ -13,25 +13,25 @@
 namespace nitro::image {
 
 /// A range of bytes of an open file. Extents of one file share its descriptor and read with pread(2), so any number of
-/// them may be used side by side, from several threads too.
+/// them may be used at the same time, also from several threads.
 struct Extent {
   std::shared_ptr<const Fd> file;
   std::uint64_t offset_bytes = 0;
   std::uint64_t size_bytes = 0;
 
-  /// Fills `buffer` from `at_bytes` on, counted from the start of the extent; the range must lie inside.
+  /// Fills `buffer` from `at_bytes` on, relative to the start of the extent; the range must lie inside it.
   Result<void> read(std::uint64_t at_bytes, std::span<std::byte> buffer) const;
-  /// Hands everything to `sink`, in pieces of at most 256 KiB.
+  /// Passes the whole content to `sink`, in pieces of at most 256 KiB.
   Result<void> read_all(const ByteSink& sink) const;
-  /// The content as text. Errors: kEifBuilding when it is longer than `limit_bytes`.
+  /// Returns the content as text. Errors: kEifBuilding if it is longer than `limit_bytes`.
   Result<std::string> text(std::size_t limit_bytes) const;
-  /// A part of this extent; it must lie inside.
+  /// Returns a part of this extent, inside which it must lie.
   [[nodiscard]] Extent part(std::uint64_t at_bytes, std::uint64_t size) const {
     return {file, offset_bytes + at_bytes, size};
   }
 };
 
-/// A whole file, opened for reading. Errors: kFileOperation, also for what is no regular file.
+/// Opens a whole file for reading. Errors: kFileOperation, also for anything but a regular file.
 Result<Extent> open_extent(const std::string& path);
 
 }  // namespace nitro::image

@@ -15,7 +15,7 @@ namespace {
 constexpr std::string_view kByteOrderMark = "\xef\xbb\xbf";
 constexpr std::string_view kBlanks = " \t\r\v\f";
 
-// "./a//b/" is "a/b"; "/a" is "a".
+// Normalizes a pattern: "./a//b/" becomes "a/b", "/a" becomes "a".
 std::string cleaned(std::string_view pattern) {
   auto path = std::filesystem::path(pattern).lexically_normal().string();
   while (path.size() > 1 && path.ends_with('/')) path.pop_back();
@@ -23,7 +23,7 @@ std::string cleaned(std::string_view pattern) {
   return path;
 }
 
-// Names are UTF-8 by custom, not by rule: a byte that begins no character counts as one.
+// Names are UTF-8 by convention only: a byte that is not part of a character counts as one.
 std::u32string characters(std::string_view text) {
   std::u32string result;
   result.reserve(text.size());
@@ -49,7 +49,7 @@ Failure invalid(std::string_view reason) {
 
 }  // namespace
 
-// "[a-z]" or "[^a-z]"; `at` is behind the '[' and ends behind the ']'.
+// Parses "[a-z]" or "[^a-z]"; `at` starts after the '[' and ends after the ']'.
 Result<IgnorePattern::Token> IgnorePattern::parse_class(std::u32string_view text, std::size_t& at) {
   Token token{Token::Kind::kClass};
   if (at < text.size() && text[at] == U'^') {
@@ -82,8 +82,8 @@ Result<IgnorePattern> IgnorePattern::parse(std::string_view pattern) {
   using Kind = Token::Kind;
   const auto text = characters(pattern);
   IgnorePattern result;
-  // "**" before plain text is any beginning, not only whole folders: "**.log" is every name that ends so. Not with
-  // other signs behind it: that is Docker's rule, found in its code only.
+  // "**" before plain text matches any beginning, not only whole folders: "**.log" matches every name that ends so. Not
+  // if other special characters follow: this rule of Docker is documented only by its code.
   const bool plain = text.find_first_of(U"*?[]\\", 2) == std::u32string::npos;
   for (std::size_t at = 0; at < text.size();) {
     const auto c = text[at++];
@@ -135,8 +135,8 @@ bool IgnorePattern::takes(const Token& token, char32_t character) {
   return false;
 }
 
-// All ways through the pattern at once: states[i] says that the path so far fits the tokens before the i-th. The time
-// is the product of both lengths, whatever the pattern.
+// Follows all ways through the pattern at once: states[i] means that the path so far matches the tokens before the
+// i-th. The time is the product of both lengths, whatever the pattern.
 bool IgnorePattern::matches(std::string_view path) const {
   using Kind = Token::Kind;
   const auto text = characters(path);
@@ -146,9 +146,9 @@ bool IgnorePattern::matches(std::string_view path) const {
     return kind == Kind::kAnyName || kind == Kind::kAnyFolders || kind == Kind::kAnything;
   };
   std::vector<bool> states(count + 1);
-  // The same for paths that end inside the i-th token, an "**/": it may not be left before a '/'.
+  // The same for paths that end inside the i-th token, a "**/": it can only be left after a '/'.
   std::vector<bool> inside(count + 1);
-  // What may stand for nothing can be stepped over.
+  // Tokens that match the empty text can be skipped.
   const auto step_over = [&](std::size_t from) {
     for (auto i = from; i < count && repeats(i) && !states[i + 1]; ++i) states[i + 1] = true;
   };
@@ -209,7 +209,7 @@ IgnoreRules::Verdict IgnoreRules::judge(std::string_view path, const FolderState
     const auto& rule = rules_[i];
     bool applies = !parent.empty() && parent[i];
     if (!applies) {
-      // A rule that would not change the verdict is not looked at, and so does not count for what lies in a folder.
+      // A rule that would not change the verdict is skipped, so it does not apply to the folder's content either.
       if (rule.exception != verdict.ignored) continue;
       applies = rule.pattern.matches(path);
     }

@@ -9,15 +9,14 @@
 
 namespace nitro::image {
 
-/// One pattern of a .dockerignore file: '*' and '?' within a name, "**" for any number of folders, [a-z], '\' before a
-/// character that stands for itself.
+/// One pattern of a .dockerignore file: '*' and '?' within a name, "**" for any number of folders, [a-z], and '\' to
+/// escape a character.
 class IgnorePattern {
  public:
-  /// `text` is a path relative to the folder, cleaned. Errors: kDockerImageBuild for a class or an escape that does not
-  /// end.
+  /// `text` is a normalized path relative to the folder. Errors: kDockerImageBuild for an unterminated class or escape.
   static Result<IgnorePattern> parse(std::string_view text);
 
-  /// A pattern for `name` itself, whatever characters it has.
+  /// Returns a pattern that matches exactly `name`, whatever characters it has.
   [[nodiscard]] static IgnorePattern literal(std::string_view name);
 
   [[nodiscard]] bool matches(std::string_view path) const;
@@ -43,23 +42,23 @@ class IgnorePattern {
 /// A .dockerignore file: which files below a folder are not sent to the engine, by the rules of Docker's command line.
 class IgnoreRules {
  public:
-  /// What is known of a folder, needed for what is in it. Empty for the folder that the file lies in.
+  /// The rules' state for a folder, needed for its content. Empty for the folder that contains the .dockerignore file.
   using FolderState = std::vector<bool>;
   struct Verdict {
     bool ignored = false;
     FolderState state;
   };
 
-  /// Without text nothing is ignored. Errors: kDockerImageBuild, with the line and what is wrong with it.
+  /// An empty text ignores nothing. Errors: kDockerImageBuild, with the line and what is wrong with it.
   static Result<IgnoreRules> parse(std::string_view text);
 
-  /// Adds an exception for the file `name` when it would be ignored: the builder needs it.
+  /// Adds an exception for the file `name` if it would be ignored: the builder needs it.
   void keep(const std::string& name);
 
-  /// Judges `path`, relative to the folder, that lies in the folder `parent` was returned for. The last rule that
-  /// applies to it, or to a folder above it, decides.
+  /// Judges `path`, relative to the top folder; `parent` is the state returned for the folder it lies in. The last rule
+  /// that applies to it, or to a folder above it, decides.
   [[nodiscard]] Verdict judge(std::string_view path, const FolderState& parent) const;
-  /// Whether an exception (!PATH) names something in the ignored folder `path`, so that it has to be looked into.
+  /// Whether an exception (!PATH) names something in the ignored folder `path`, so that the folder must be searched.
   [[nodiscard]] bool has_exceptions_in(std::string_view path) const;
 
  private:

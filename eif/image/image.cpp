@@ -20,7 +20,7 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-// A list of strings, or a string alone, which stands for a list of one. Nothing when it is null or missing.
+// Returns a list of strings; a single string counts as a list of one. Returns nullopt if it is null or missing.
 Result<std::optional<std::vector<std::string>>> words_at(const Json& json, const char* key) {
   using Words = std::optional<std::vector<std::string>>;
   const auto* found = value_at(json, key);
@@ -39,7 +39,7 @@ Result<std::optional<std::vector<std::string>>> words_at(const Json& json, const
 
 }  // namespace
 
-// Computes the digests of blobs on a thread of its own, in the order they were added.
+// Computes the digests of blobs on its own thread, in the order in which they were added.
 class Image::Verification {
  public:
   struct Task {
@@ -79,7 +79,7 @@ class Image::Verification {
   }
 
   std::atomic<bool> stop_ = false;
-  Result<void> result_;  // read after the join only
+  Result<void> result_;  // read only after the join
   std::thread thread_;
 };
 
@@ -135,7 +135,7 @@ Result<void> Image::load_layer(const Layer& layer) {
   std::uint64_t size = 0;
   const auto apply = [&](const TarEntry& entry) -> Result<void> {
     size += entry.size_bytes;
-    // Sparse files need next to no bytes of an archive for any number of bytes of a ramdisk.
+    // Sparse files may turn a few bytes of an archive into any number of bytes of a ramdisk.
     if (size > kMaxUnpackedBytes) {
       return fail(ErrorCode::kEifBuilding, "its files are larger than " + std::to_string(kMaxUnpackedBytes >> 30) +
                                                " GiB together, which no enclave can hold");
@@ -206,7 +206,7 @@ Result<std::uint64_t> Image::place_ramdisk(int fd, std::uint64_t offset_bytes,
     advance(size);
     return {};
   };
-  // First everything but the contents of compressed layers, then these, layer by layer.
+  // First everything but the contents of compressed layers, then those contents, layer by layer.
   std::vector<HeldVector<Layer::Piece>> wanted(layers_.size(), HeldVector<Layer::Piece>(*budget_));
   CpioWriter writer(sink, gap);
   const CopyContent copy = [&](CpioWriter& to, std::uint32_t layer, std::uint64_t offset,

@@ -14,29 +14,29 @@
 
 namespace nitro::image {
 
-/// What an image's configuration says to a builder of enclaves.
+/// The parts of an image's configuration that matter for an enclave.
 struct ImageConfig {
   std::string architecture;              ///< "amd64", "arm64", …
-  std::vector<std::string> command;      ///< CMD; ENTRYPOINT when there is no CMD
+  std::vector<std::string> command;      ///< CMD; ENTRYPOINT if there is no CMD
   std::vector<std::string> environment;  ///< "NAME=value"
   std::string working_folder;
   std::string user;                            ///< "name", "uid:gid", …; empty: root
-  std::vector<std::string> unused_entrypoint;  ///< ENTRYPOINT beside a CMD, which alone is the command
+  std::vector<std::string> unused_entrypoint;  ///< ENTRYPOINT if there is a CMD, which alone is the command
   std::vector<std::string> layer_digests;      ///< of the uncompressed layers ("diff_ids")
 };
-/// Errors: kEifBuilding when the image is not for Linux, there is neither CMD nor ENTRYPOINT, or a value has another
-/// type than it must.
+/// Errors: kEifBuilding when the image is not for Linux, there is neither CMD nor ENTRYPOINT, or a value has the wrong
+/// type.
 Result<ImageConfig> parse_config(const nlohmann::ordered_json& config);
 
-/// An image, ready to become a ramdisk. Uncompressed layers are read where they are, and a thread of its own checks
-/// their digests meanwhile. Compressed ones are unpacked twice: for the names of their files, and for the contents;
-/// nothing unpacked is kept but what goes into the ramdisk.
+/// An image, ready to be turned into a ramdisk. Uncompressed layers are read in place, while a separate thread checks
+/// their digests. Compressed ones are unpacked twice: for the names of their files, and for the contents; only what
+/// goes into the ramdisk is kept unpacked.
 ///
-/// Memory: the metadata of the files. One thread at a time.
+/// Memory: the metadata of the files. Not thread-safe.
 class Image {
  public:
-  /// Errors: kEifBuilding for anything wrong with the image, the message names the layer; kFileOperation.
-  /// What is kept is charged to `budget`, which has to outlive the image.
+  /// Kept data is charged to `budget`, which must outlive the image. Errors: kEifBuilding for anything wrong with the
+  /// image, naming the layer; kFileOperation.
   static Result<Image> load(ImageSource source, Budget& budget);
 
   Image(Image&&) noexcept;
@@ -46,20 +46,21 @@ class Image {
 
   [[nodiscard]] const ImageConfig& config() const { return config_; }
   [[nodiscard]] const ImageSource& source() const { return source_; }
-  /// Whether there is a file at `path`, from the root; symbolic links are followed.
+  /// Whether there is a file at `path`, relative to the root; symbolic links are followed.
   [[nodiscard]] bool has_file(std::string_view path) const {
     return tree_->find(path, Tree::Lookup::kFollow) != nullptr;
   }
-  /// Bytes of all files in all layers, which is what engines call the size of an image.
+  /// The total size of the files in all layers, in bytes, which engines call the size of an image.
   [[nodiscard]] std::uint64_t size_bytes() const { return size_bytes_; }
-  /// Whether any layer is compressed. Contents then arrive in the order of the layers, not in that of the ramdisk.
+  /// Whether any layer is compressed. Then contents arrive in the order of the layers, not in that of the ramdisk.
   [[nodiscard]] bool is_compressed() const;
 
-  /// Writes the user's ramdisk (see ramdisk.h), from its first byte to its last; a bug when is_compressed(). Success
-  /// means that the digests of all layers have been checked, too; until then what `sink` was given must not be trusted.
+  /// Writes the user's ramdisk (see ramdisk.h) from its first byte to its last; calling this when is_compressed() is a
+  /// bug. Success means that the digests of all layers were checked too; until then the bytes given to `sink` must not
+  /// be trusted.
   Result<void> write_ramdisk(const ByteSink& sink) const;
-  /// Writes it into `fd` (borrowed) from `offset_bytes` on, where the file must have ended, and returns its size.
-  /// `count` hears of bytes as they are written. Success means the same.
+  /// Writes it into `fd` (borrowed) from `offset_bytes` on, where the file must end, and returns its size. `count` is
+  /// called with the bytes as they are written. Success means the same.
   Result<std::uint64_t> place_ramdisk(int fd, std::uint64_t offset_bytes,
                                       const std::function<void(std::uint64_t bytes)>& count) const;
 

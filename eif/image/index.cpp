@@ -19,7 +19,7 @@ std::optional<Platform> stated_platform(const Json& entry) {
   return platform == nullptr ? std::nullopt : platform_in(*platform);
 }
 
-// Other artifacts than images have manifests, too, with configurations of other types.
+// Artifacts other than images also have manifests, with other types of configuration.
 bool is_image_config(const Descriptor& config) {
   return config.media_type.empty() || config.media_type == "application/vnd.oci.image.config.v1+json" ||
          config.media_type == "application/vnd.docker.container.image.v1+json";

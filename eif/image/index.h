@@ -12,31 +12,30 @@
 
 namespace nitro::image {
 
-/// The annotation `key` of a descriptor, or empty.
+/// Returns the annotation `key` of a descriptor, or an empty string.
 [[nodiscard]] std::string annotation(const nlohmann::ordered_json& descriptor, const char* key);
 
-/// Whether a descriptor is not of an image but of what a builder attests about one (BuildKit stores it beside it).
+/// Whether a descriptor belongs to an attestation about an image (BuildKit stores them side by side), not to an image.
 [[nodiscard]] bool is_attestation(const nlohmann::ordered_json& descriptor);
 
-/// The elements of an array of descriptors that are not attestations.
+/// Returns the elements of an array of descriptors that are not attestations.
 [[nodiscard]] std::vector<const nlohmann::ordered_json*> image_entries(const nlohmann::ordered_json& manifests);
 
-/// Chooses among what an index lists, by the platform an enclave needs (see distance()).
+/// Chooses among the entries of an index by the platform that an enclave needs (see distance()).
 ///
-/// Most descriptors say their platform. Where none that does is for the enclave, the others are looked at: a manifest's
-/// configuration, or what another index lists. One object looks at kMaxLookedAt of them at most, however indexes are
-/// nested.
+/// Most descriptors state their platform. If none of those fits the enclave, the others are inspected: a manifest's
+/// configuration, or the entries of a nested index. One object inspects at most kMaxLookedAt of them, however indexes
+/// are nested.
 class IndexSearch {
  public:
   using Entries = std::vector<const nlohmann::ordered_json*>;
 
-  /// All is borrowed.
+  /// All arguments are borrowed.
   IndexSearch(const BlobStore& store, const std::string& architecture, Budget& budget)
       : store_(store), architecture_(architecture), budget_(budget) {}
 
-  /// Those of `entries` that suit the enclave best, in their order; they may be indexes, too. Never none. Errors:
-  /// kDockerImagePull when no image is for the enclave, the message lists what there is; kEifBuilding; those of the
-  /// store.
+  /// Returns the entries that fit the enclave best, in their order; they may be indexes. Never empty. Errors:
+  /// kDockerImagePull when no image is for the enclave, listing the platforms found; kEifBuilding; those of the store.
   Result<Entries> nearest(const Entries& entries);
 
   static constexpr int kMaxLookedAt = 64;

@@ -16,8 +16,7 @@ using Json = nlohmann::ordered_json;
 // Go's zero time, as Docker prints it.
 constexpr const char* kNever = "0001-01-01T00:00:00Z";
 
-// The keys of Docker's Engine API 1.49 that the reference's client library knows; it drops others, and those that are
-// null.
+// The keys of Docker's Engine API 1.49 that the reference's client library knows; it drops others, and null values.
 constexpr std::array<std::string_view, 20> kImageKeys{
     "Architecture", "Author",   "Comment",   "Config",   "Created", "Descriptor", "DockerVersion",
     "GraphDriver",  "Id",       "Manifests", "Metadata", "Os",      "OsVersion",  "Parent",
@@ -38,8 +37,8 @@ Json only(const Json& object, const std::array<std::string_view, N>& keys) {
   return kept;
 }
 
-// What Docker prints of a configuration's "config": some keys always, with Go's zero values when the image says
-// nothing, others only when they say something.
+// Returns Docker's form of a configuration's "config": some keys are always there, with Go's zero values if the image
+// does not set them, others only if it does.
 Json runtime_config(const Json& config) {
   Json runtime = Json::object();
   if (const auto* found = value_at(config, "config"); found != nullptr) runtime = only(*found, kConfigKeys);
@@ -69,7 +68,7 @@ Json from_image(const Image& image, const std::vector<std::string>& tags) {
   const auto created = text_at(config, "created");
   description["Created"] = created.empty() ? kNever : created;
   description["DockerVersion"] = text_at(config, "docker_version");
-  // Where an engine keeps the image is no matter of the image; this is what Docker says when it keeps plain folders.
+  // How an engine stores the image does not depend on the image; this is Docker's text for plain folders.
   description["GraphDriver"] = {{"Data", Json::object()}, {"Name", "vfs"}};
   description["Id"] = source.id;
   description["Metadata"] = {{"LastTagTime", kNever}};
@@ -104,7 +103,7 @@ Json describe_image(const Image& image, Describer describer) {
   const auto& inspection = image.source().inspection;
   const bool ask_engine = describer == Describer::kEngine && inspection.is_object();
   if (ask_engine) return with_sorted_keys(from_engine(inspection));
-  // Names are given by those who store an image; the image itself has none.
+  // Names are given by whoever stores an image; the image itself has none.
   const auto tags = describer == Describer::kEngine ? image.source().repository_tags : std::vector<std::string>();
   return with_sorted_keys(from_image(image, tags));
 }

@@ -7,15 +7,15 @@
 
 namespace nitro::image {
 
-/// Which describer the text is to look like.
+/// Whose description to imitate.
 enum class Describer {
-  kEngine,  ///< the engine, where the image comes from one: with what only it knows (when it was tagged, where it lies)
-  kImage,   ///< the image alone: the same description on every machine and by every transport, without its names there
+  kEngine,  ///< the engine, if the image comes from one: includes what only it knows (time of tagging, location)
+  kImage,   ///< the image alone: the same on every machine and for every transport, without names given there
 };
 
-/// What an engine says of an image ("docker image inspect"), with the keys that the reference keeps of it, sorted.
-/// Without an engine, or when the image shall speak for itself, it is what Docker says of this image after loading it:
-/// never tagged, no parent.
+/// Describes an image like an engine ("docker image inspect"), with the keys that the reference keeps, sorted. Without
+/// an engine, or for Describer::kImage, it is Docker's description of this image after loading it: never tagged, no
+/// parent.
 [[nodiscard]] nlohmann::ordered_json describe_image(const Image& image, Describer describer);
 
 }  // namespace nitro::image

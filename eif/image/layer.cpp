@@ -40,7 +40,7 @@ Result<void> require_digest(const std::string& actual, const std::string& promis
 Result<Layer> Layer::open(LayerBlob blob, std::string diff_id) {
   NITRO_TRY(const auto compression, detect_compression(blob.content));
   const bool compressed = compression != Compression::kNone;
-  // The two names of the same bytes must agree.
+  // The two digests of the same bytes must agree.
   if (!compressed && !blob.digest.empty()) NITRO_CHECK(require_digest(blob.digest, diff_id));
   return Layer(std::move(blob), std::move(diff_id), compressed);
 }
@@ -54,7 +54,7 @@ Result<void> Layer::read(const std::function<Result<void>(const TarEntry& entry)
   Sha256 unpacked;
   UnpackedStream archive(blob_.content, budget, blob_.digest.empty() ? ByteSink() : into(stored), into(unpacked));
   NITRO_CHECK(visit_all(archive, visit, budget));
-  // What follows the last member belongs to the digests, too.
+  // The digests include what follows the last member.
   NITRO_CHECK(archive.skip(std::numeric_limits<std::uint64_t>::max()));
   if (!blob_.digest.empty()) NITRO_CHECK(require_digest(stored.finish(), blob_.digest));
   return require_digest(unpacked.finish(), diff_id_);

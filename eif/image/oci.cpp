@@ -28,7 +28,7 @@ bool has_name(const Json& descriptor, const std::string& wanted) {
   return a && b && a->canonical() == b->canonical();
 }
 
-// The name of an entry of index.json, the full one if it is there, or empty.
+// Returns the name of an entry of index.json, the full one if there is one, or an empty string.
 std::string name_of(const Json& entry) {
   auto name = annotation(entry, kContainerdName);
   return name.empty() ? annotation(entry, kRefName) : name;
@@ -54,7 +54,7 @@ std::string list_of_digests(const IndexSearch::Entries& entries) {
   return digests;
 }
 
-// Whether `of` is the same for all entries; an entry that says nothing differs from none.
+// Whether `of` is the same for all entries; an entry without a value agrees with any.
 bool agree(const IndexSearch::Entries& entries, const std::function<std::string(const Json& entry)>& of) {
   std::string first;
   return std::all_of(entries.begin(), entries.end(), [&](const Json* entry) {
@@ -64,7 +64,7 @@ bool agree(const IndexSearch::Entries& entries, const std::function<std::string(
   });
 }
 
-// The entry of index.json for the image `wanted`: the only one, or, where a layout lists one for each platform, the one
+// Returns the entry of index.json for the image `wanted`: the only one, or, if a layout lists one per platform, the one
 // for the enclave.
 Result<const Json*> choose(const Json& manifests, const std::string& wanted, IndexSearch& search) {
   const auto all = image_entries(manifests);
@@ -111,7 +111,7 @@ Result<ImageSource> read_layout(const std::function<Result<Extent>(const std::st
   NITRO_TRY(auto document, read_blob_document(descriptor, store, "the manifest", budget));
   NITRO_TRY(auto source, read_oci_image(std::move(document), store, options, budget));
   const auto name = name_of(*entry);
-  // The short form is a bare tag, which names nothing outside of its layout.
+  // The short form is a bare tag, which has no meaning outside its layout.
   if (name.find_first_of(":/") != std::string::npos) source.repository_tags.push_back(name);
   return source;
 }

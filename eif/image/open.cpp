@@ -42,7 +42,7 @@ Result<ImageSource> open_image(const Reference& reference, const SourceOptions& 
   }
   auto engine = Engine::find();
   if (!engine) {
-    // The registry may have another image by that name, so it is not asked in the engine's place.
+    // The registry may have a different image under that name, so it is not asked instead of the engine.
     const auto other =
         is_sha256(reference.name) ? "" : " or take the image from its registry: docker://" + reference.name;
     return fail(ErrorCode::kEifBuilding,

@@ -14,7 +14,7 @@ namespace {
 constexpr unsigned kUnknownVariant = std::numeric_limits<unsigned>::max();
 constexpr unsigned kMinorVersions = 100;  // of "v8.5"
 
-// Other words for the architectures that enclaves have (containerd knows the same).
+// Returns the usual name of an architecture that enclaves have (containerd knows the same synonyms).
 std::string known_architecture(std::string_view name) {
   auto architecture = to_lower(name);
   if (architecture == "x86_64" || architecture == "x86-64") return "amd64";
@@ -22,7 +22,7 @@ std::string known_architecture(std::string_view name) {
   return architecture;
 }
 
-// "v8.5" and "8.5" are 805.
+// Returns 805 for "v8.5" and "8.5".
 unsigned version_in(std::string_view variant) {
   if (variant.starts_with('v')) variant.remove_prefix(1);
   const auto* const end = variant.data() + variant.size();

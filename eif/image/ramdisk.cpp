@@ -14,7 +14,7 @@ namespace {
 
 constexpr std::string_view kPrefix = "rootfs/";
 
-// Files that belong to the engine, not to the image (linuxkit: exclude). Folders of these names are the image's.
+// Files that belong to the engine, not to the image (linuxkit: exclude). Folders of these names belong to the image.
 constexpr std::array<std::string_view, 4> kLeftOut{".dockerenv", "Dockerfile", "dev/console", "etc/hostname"};
 
 constexpr std::string_view kHosts =
@@ -24,18 +24,18 @@ constexpr std::string_view kHosts =
     "ff00::0 ip6-mcastprefix\n"
     "ff02::1 ip6-allnodes\n"
     "ff02::2 ip6-allrouters\n";
-// /run can be written to, so that whatever configures the network can put its name servers there.
+// /run is writable, so that whatever configures the network can put its name servers there.
 constexpr std::string_view kResolvConfTarget = "/run/resolvconf/resolv.conf";
 constexpr std::string_view kMtabTarget = "/proc/mounts";
 
-// The mount points among the files that must be there (linuxkit: touch). add_container_files() has made them; what
-// remains to be done is to date them, as the engine makes them anew for every container. Names of folders end in '/',
-// as in an export.
+// The mount points among the files that must exist (linuxkit: touch). add_container_files() has created them; here they
+// only get their times, as the engine creates them anew for every container. Names of folders end in '/', as in an
+// export.
 constexpr std::array<std::string_view, 6> kMountPoints{"dev/", "dev/pts/", "dev/shm/", "etc/", "proc/", "sys/"};
 
-// Where the symbolic link `name` must point to lead to `target`; both are clean relative paths.
+// Returns the text of the symbolic link `name` that leads to `target`; both are normalized relative paths.
 std::string relative_target(std::string_view name, std::string_view target) {
-  std::size_t common = 0;  // length of the folders both have, with the last slash
+  std::size_t common = 0;  // length of the common folders, including the last slash
   for (std::size_t i = 0; i < std::min(name.size(), target.size()) && name[i] == target[i]; ++i) {
     if (name[i] == '/') common = i + 1;
   }
@@ -95,7 +95,7 @@ class RootfsWriter {
       member.mtime = kFixedTime;
     }
     if (!file.first_name.empty()) {
-      // A ramdisk has no hard links here: the second name is a symbolic link to the first.
+      // This ramdisk has no hard links: the second name is a symbolic link to the first.
       member.type = FileType::kSymlink;
       return add_text(writer_, member, relative_target(file.path, file.first_name));
     }
@@ -104,11 +104,11 @@ class RootfsWriter {
     member.size_bytes = inode.size_bytes;
     NITRO_CHECK(writer_.begin(member));
     if (file.regions != nullptr) return add_sparse(inode, *file.regions);
-    if (inode.size_bytes == 0) return {};  // such files may be none of a layer's
+    if (inode.size_bytes == 0) return {};  // such files may not belong to any layer
     return copy_(writer_, inode.layer, inode.data_offset_bytes, inode.size_bytes);
   }
 
-  // What the container has folders for instead of files comes at the end.
+  // Names for which the container has folders instead of files come at the end.
   Result<void> add_missing() {
     if (!hosts_seen_)
       NITRO_CHECK(add_text(writer_, {.name = "rootfs/etc/hosts", .mode = 0644, .mtime = kFixedTime}, kHosts));
@@ -172,7 +172,7 @@ Result<void> write_bootstrap_ramdisk(const Extent& init, const std::optional<Ext
 
 Result<void> add_container_files(Tree& tree, std::string_view working_folder) {
   enum class Kind { kFolder, kFile, kMtab };
-  // moby: daemon/initlayer. Whatever the image has in the way, unless it is a folder, goes.
+  // moby: daemon/initlayer. Anything of the image in the way is removed, unless it is a folder.
   struct Wanted {
     std::string_view path;
     Kind kind;
@@ -213,8 +213,8 @@ Result<void> write_customer_ramdisk(const Tree& tree, const CopyContent& copy, s
   RootfsWriter rootfs(writer, copy);
   NITRO_CHECK(tree.walk([&rootfs](const Tree::Visit& file) { return rootfs.add(file); }));
   NITRO_CHECK(rootfs.add_missing());
-  // These folders are written again, without the slash, whether the image has them or not; the later ones win when a
-  // kernel unpacks.
+  // These folders are written again, without the slash, whether the image has them or not; when a kernel unpacks the
+  // ramdisk, the later entries win.
   for (const char* name :
        {"rootfs", "rootfs/dev", "rootfs/run", "rootfs/sys", "rootfs/var", "rootfs/proc", "rootfs/tmp"}) {
     NITRO_CHECK(add_folder(writer, name));

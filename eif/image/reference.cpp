@@ -32,8 +32,8 @@ bool is_upper(char c) {
   return c >= 'A' && c <= 'Z';
 }
 
-// One part of a repository's path: lower-case letters and digits with separators ('.', '_', "__", any number of '-')
-// inside.
+// Whether `part` is one component of a repository's path: lower-case letters and digits, with separators ('.', '_',
+// "__", any number of '-') only inside.
 bool is_path_part(std::string_view part) {
   if (part.empty() || !is_alphanumeric(part.front()) || !is_alphanumeric(part.back())) return false;
   for (std::size_t i = 0; i < part.size();) {
@@ -60,7 +60,7 @@ bool is_digit(char c) {
   return c >= '0' && c <= '9';
 }
 
-// Labels of letters, digits and inner dashes with dots between them; an IPv4 address is one, too.
+// Labels of letters, digits and inner dashes, separated by dots; includes IPv4 addresses.
 bool is_host_name(std::string_view name) {
   const auto word = [](char c) { return is_alphanumeric(c) || is_upper(c); };
   for (;;) {
@@ -73,7 +73,7 @@ bool is_host_name(std::string_view name) {
   }
 }
 
-// HOST[:PORT]; an IPv6 address has brackets.
+// HOST[:PORT]; an IPv6 address is in brackets.
 bool is_host(std::string_view host) {
   std::string_view port;
   if (host.starts_with('[')) {
@@ -91,7 +91,7 @@ bool is_host(std::string_view host) {
          (port.front() == ':' && port.size() > 1 && std::all_of(port.begin() + 1, port.end(), is_digit));
 }
 
-// The first part of a name is a host when it looks like one; otherwise it belongs to the path on Docker Hub.
+// Whether the first part of a name is a host; otherwise it belongs to the path on Docker Hub.
 bool looks_like_host(std::string_view part) {
   return part == "localhost" || part.find_first_of(".:") != std::string_view::npos ||
          std::any_of(part.begin(), part.end(), is_upper);
@@ -152,7 +152,7 @@ Result<ImageName> parse_image_name(std::string_view text) {
   }
   if (name.host == kDefaultHost && path.find('/') == std::string_view::npos) name.repository = kOfficialImages;
   name.repository += path;
-  // Of the name in full (distribution: NameTotalLengthMax).
+  // Limit for the full name (distribution: NameTotalLengthMax).
   if (name.host.size() + 1 + name.repository.size() > kMaxNameBytes) {
     return invalid(text, "the name of the repository, with that of its registry, is longer than 255 characters");
   }
@@ -195,10 +195,10 @@ Result<Reference> parse_reference(std::string_view text) {
     case Transport::kDaemon:
     case Transport::kRegistry:
       reference.name = rest;
-      // An engine also knows images by their digest ("sha256:…") alone.
+      // An engine also accepts a bare digest ("sha256:…").
       if (reference.transport != Transport::kRegistry && is_sha256(rest)) break;
       NITRO_TRY(const auto name, parse_image_name(rest));
-      // Said in so many words: an engine that is told to pull a name without a tag pulls every tag there is.
+      // Made explicit: an engine that pulls a name without a tag pulls every tag.
       if (name.digest.empty() && without_tag(rest) == rest) reference.name += ":" + name.tag;
   }
   return reference;

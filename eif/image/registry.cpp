@@ -19,7 +19,7 @@ namespace nitro::image {
 namespace {
 
 constexpr int kStallSeconds = 60;
-// A download that breaks off goes on where it was; it is given up after so many attempts in a row that brought nothing.
+// An interrupted download is resumed; after this many attempts in a row without progress it is abandoned.
 constexpr int kAttempts = 4;
 constexpr auto kFirstPause = std::chrono::milliseconds(250);
 constexpr auto kRefresh = std::chrono::milliseconds(150);
@@ -31,20 +31,20 @@ bool may_pass(long status) {
   return status == 408 || status == 429 || status >= 500;
 }
 
-// What the folder of a host in certs.d is called: HOST, or HOST:PORT for another port than that of HTTPS.
+// Returns the name of a host's folder in certs.d: HOST, or HOST:PORT for a port other than that of HTTPS.
 std::string folder_name(const http::Peer& peer) {
   const auto host = peer.host.find(':') == std::string::npos ? peer.host : "[" + peer.host + "]";
   return peer.port == "443" ? host : host + ":" + peer.port;
 }
 
-// One repository of a registry, and what it takes to be let in.
+// One repository of a registry, and the means to access it.
 class Repository {
  public:
   explicit Repository(const ImageName& name) : name_(name) {
     host_ = name.host == "docker.io" ? "registry-1.docker.io" : name.host;
   }
 
-  // Finds out how the registry is spoken to.
+  // Finds out whether the registry uses HTTPS or HTTP.
   Result<void> connect(const Engine::Listener& listener) {
     NITRO_TRY(login_, stored_login(name_.host, name_.repository));
     if (!login_.problem.empty() && listener) listener(login_.problem + "; going on without a login");
@@ -54,14 +54,14 @@ class Repository {
     if (answer) return {};
     if (is_loopback(host_)) {
       scheme_ = "http";
-      // A server that wants TLS after all refuses with 400.
+      // A server that requires TLS after all answers 400.
       if (const auto plain = http::send(request("/v2/")); plain && plain->status != 400) return {};
     }
     return Failure(std::move(answer).error());
   }
 
-  // The answer to a GET below the repository, whatever its status, after authorisation if the registry wants it. A
-  // token that has expired meanwhile is replaced by a new one.
+  // Returns the answer to a GET below the repository, whatever its status, after authorisation if the registry requires
+  // it. Replaces a token that has expired meanwhile.
   Result<http::Response> get(const std::string& path, http::Request details) {
     auto order = request("/v2/" + name_.repository + path);
     order.headers = std::move(details.headers);
@@ -94,9 +94,9 @@ class Repository {
     return request;
   }
 
-  // How the server at `realm` is asked for a token. What is kept for the registry is not for another host, which has a
-  // folder of its own; only its authorities are trusted there, too, as docker and podman trust them: who can speak for
-  // the registry can name any token server anyway.
+  // Returns a request to the token server at `realm`. Certificates kept for the registry are not used for another host,
+  // which has its own folder, except that the registry's authorities are trusted there too, as in docker and podman:
+  // whoever can impersonate the registry can name any token server anyway.
   Result<http::Request> token_request(const std::string& realm) const {
     auto request = this->request("/");
     const auto peer = http::peer_of(realm);
@@ -144,14 +144,14 @@ class Repository {
   std::string scheme_;
   StoredLogin login_;
   RegistryCertificates certificates_;
-  Secret authorization_;  // a header line, once we were let in
+  Secret authorization_;  // a header line, once authorised
 };
 
 bool is_manifest(const Descriptor& blob) {
   return blob.media_type.find("manifest") != std::string::npos || blob.media_type.find("index") != std::string::npos;
 }
 
-// A blob on its way into a scratch file.
+// A blob being downloaded into a scratch file.
 class Download {
  public:
   Download(Fd scratch, const Descriptor& blob, const Engine::Listener& listener)
@@ -159,17 +159,17 @@ class Download {
 
   [[nodiscard]] bool complete() const { return size_bytes_ == blob_.size_bytes; }
   [[nodiscard]] std::uint64_t size_bytes() const { return size_bytes_; }
-  // Whether it failed here, on our side: asking again would not help.
+  // Whether it failed on our side, so that a retry would not help.
   [[nodiscard]] bool failed() const { return failed_; }
   void start_over() { size_bytes_ = 0; }
 
-  // Sends the bytes that are missing to the file.
+  // Downloads the missing bytes to the file.
   Result<http::Response> go_on(Repository& repository) {
     http::Request details;
     if (is_manifest(blob_)) details.headers.emplace_back(kManifestTypes);
     if (size_bytes_ > 0) details.headers.push_back("Range: bytes=" + std::to_string(size_bytes_) + "-");
     details.on_success = [this](const http::Response& head) -> Result<void> {
-      // A server without ranges sends everything; a range that starts elsewhere is of no use.
+      // A server without ranges sends everything; a range with a different start is useless.
       if (head.status != 206) start_over();
       const auto range = head.headers.find("content-range");
       const auto expected = "bytes " + std::to_string(size_bytes_) + "-";
@@ -197,7 +197,7 @@ class Download {
     if (const auto now = std::chrono::steady_clock::now();
         now - shown_ >= kRefresh && listener_ && !is_manifest(blob_)) {
       shown_ = now;
-      // The first digits are enough to tell layers apart, as engines do.
+      // The first digits suffice to tell layers apart, as in the output of engines.
       listener_("Fetching " + blob_.digest.substr(blob_.digest.find(':') + 1, 12) + ": " + in_mib(size_bytes_) +
                 " of " + in_mib(blob_.size_bytes) + " MiB");
     }
@@ -241,7 +241,7 @@ Result<Extent> fetch(Repository& repository, const Descriptor& blob, const Engin
   }
 }
 
-// The manifest that a name stands for; its size is not known before.
+// Fetches the manifest for a name; its size is not known in advance.
 Result<std::string> fetch_manifest(Repository& repository, const std::string& wanted) {
   auto pause = kFirstPause;
   for (int attempts = 1;; ++attempts, pause *= 2) {
@@ -270,7 +270,7 @@ Result<ImageSource> open_named(const ImageName& name, const SourceOptions& optio
   const BlobStore store = [&](const Descriptor& blob) { return fetch(repository, blob, listener); };
   NITRO_TRY(auto source, read_oci_image(std::move(document), store, options, budget));
   if (!name.tag.empty()) {
-    // As engines abbreviate it.
+    // Abbreviated as by engines.
     auto tag = (name.host == "docker.io" ? "" : name.host + "/") + name.repository + ":" + name.tag;
     if (tag.starts_with("library/")) tag.erase(0, std::string_view("library/").size());
     source.repository_tags.push_back(std::move(tag));

@@ -24,7 +24,7 @@ std::vector<std::string> certificate_folders() {
 
 Result<RegistryCertificates> registry_certificates(const std::string& host, const std::vector<std::string>& folders) {
   RegistryCertificates certificates;
-  if (host == "." || host == "..") return certificates;  // a server may call itself so, and means another folder
+  if (host == "." || host == "..") return certificates;  // a possible server name, but not its folder
   for (const auto& folder : folders) {
     std::error_code absent;  // most machines have none of these folders
     std::vector<std::filesystem::path> files;

@@ -13,8 +13,8 @@
 namespace nitro::image {
 
 namespace {
-// The folder is the child's from the first moment on, so that there is none in which nobody would remove it. Programs
-// that end with us may still be writing when it is removed; it then is not empty at once.
+// The child creates the folder itself, so there is no moment at which nobody would remove it. Programs that end with us
+// may still be writing when the folder is removed, so the removal is retried.
 constexpr const char* kKeepFolder =
     "trap '' PIPE; folder=$(mktemp -d -- \"$1/nitro-cli-XXXXXX\") || exit; printf %s \"$folder\"; exec >/dev/null; "
     "cat; "

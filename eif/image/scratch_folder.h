@@ -11,15 +11,15 @@
 namespace nitro::image {
 
 /// A private folder for the temporary files of other programs, which leave them behind when they are killed. It is
-/// removed with everything in it on destruction, and also when a signal, SIGKILL included, ends this process: it
-/// belongs to a child in a session of its own, which waits for the end of a pipe that only we hold.
+/// removed with its content on destruction, and also when a signal, even SIGKILL, ends this process: it belongs to a
+/// child in its own session, which waits for the end of a pipe that only we hold.
 class ScratchFolder {
  public:
-  /// In $TMPDIR, else /var/tmp. Errors: kDockerImageBuild.
+  /// Creates it in $TMPDIR, else /var/tmp. Errors: kDockerImageBuild.
   static Result<ScratchFolder> make();
   ScratchFolder(ScratchFolder&&) noexcept = default;
   ScratchFolder& operator=(ScratchFolder&&) = delete;
-  /// Waits until the folder is gone.
+  /// Waits until the folder has been removed.
   ~ScratchFolder();
 
   [[nodiscard]] const std::string& path() const { return path_; }

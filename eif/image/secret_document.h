@@ -7,7 +7,7 @@
 
 namespace nitro::image {
 
-/// Overwrites every string of a document when the scope ends: one with passwords or tokens in it. `document` is
+/// Overwrites every string of a document that contains passwords or tokens, at the end of the scope. `document` is
 /// borrowed and must outlive this object.
 class WipedDocument {
  public:

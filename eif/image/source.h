@@ -12,37 +12,37 @@
 
 namespace nitro::image {
 
-/// A layer as its transport delivers it: a tar archive, compressed or not.
+/// A layer as delivered by its transport: a tar archive, compressed or not.
 struct LayerBlob {
   Extent content;
-  std::string digest;  ///< of the bytes as delivered; empty when the transport promises none
+  std::string digest;  ///< of the bytes as delivered; empty if the transport promises none
   std::string name;    ///< for messages
 };
 
-/// An image as every transport delivers it. Nothing is unpacked yet and no layer is verified; manifest and
-/// configuration are.
+/// An image as delivered by a transport. Nothing is unpacked yet; manifest and configuration are verified, layers are
+/// not.
 struct ImageSource {
-  std::string name;                          ///< what the user asked for, for messages
+  std::string name;                          ///< the name that the user gave, for messages
   std::string id;                            ///< digest of the configuration: "sha256:…"
   Document config;                           ///< an object
   std::vector<LayerBlob> layers;             ///< the lowest first
-  std::vector<std::string> repository_tags;  ///< "golden/tiny:1"; what the transport says the image is called
-  /// What an engine says of the image (GET /images/NAME/json); null for other transports.
+  std::vector<std::string> repository_tags;  ///< the image's names according to the transport: "golden/tiny:1"
+  /// The engine's description of the image (GET /images/NAME/json); null for other transports.
   nlohmann::ordered_json inspection;
 };
 
-/// What every transport needs to know.
+/// Options for every transport.
 struct SourceOptions {
-  /// "amd64" or "arm64": which image of a multi-platform one is taken (see platform.h). Empty: none is for a platform,
-  /// so that one image alone can be read only.
+  /// "amd64" or "arm64": selects the image of a multi-platform one (see platform.h). Empty: no platform matches, so
+  /// only a single-platform image can be read.
   std::string architecture;
 };
 
-/// Opens one kind of source each. Errors: kFileOperation for files that cannot be read, kDockerImagePull when there is
-/// no such image, kEifBuilding when what is there cannot be understood or has a wrong digest.
-/// What they keep is charged to `budget`, which has to outlive the image.
+/// Each opens one kind of source. Kept data is charged to `budget`, which must outlive the image. Errors:
+/// kFileOperation for files that cannot be read, kDockerImagePull when there is no such image, kEifBuilding when the
+/// data is malformed or has a wrong digest.
 Result<ImageSource> open_docker_archive(const Reference& reference, Budget& budget, const SourceOptions& options = {});
-/// The same for an archive that is open already: an engine's answer, say.
+/// The same for an archive that is already open, such as an engine's answer.
 Result<ImageSource> read_docker_archive(Extent archive, const std::string& wanted_name, Budget& budget,
                                         const SourceOptions& options = {});
 Result<ImageSource> open_oci_folder(const Reference& reference, const SourceOptions& options, Budget& budget);

@@ -12,7 +12,7 @@ namespace nitro::image {
 namespace {
 
 constexpr std::string_view kBlanks = " \t\n";
-// Of a word, and of a list of them, in a message.
+// Limits for a word, and for a list of words, in a message.
 constexpr std::size_t kShownBytes = 60;
 constexpr std::size_t kShownListBytes = 200;
 
@@ -28,7 +28,7 @@ std::string shown(const std::vector<std::string>& words) {
   return "[" + text + "]";
 }
 
-// The first of `texts` that is so, or nullptr.
+// Returns the first of `texts` that satisfies `is_so`, or nullptr.
 template <class Predicate>
 const std::string* first(const std::vector<std::string>& texts, const Predicate& is_so) {
   const auto found = std::find_if(texts.begin(), texts.end(), is_so);
@@ -40,8 +40,9 @@ bool is_root(const std::string& user) {
   return name.empty() || name == "root" || name == "0";
 }
 
-// The first name in the command that is a file in the working folder, and none from the root, where the command starts.
-// A shell's text is looked through as well. The program itself is looked for in PATH when it has no slash.
+// Returns the first word of the command that names a file in the working folder but not in the root, where the command
+// starts. Also searches the text of a shell command. A program without a slash is looked up in PATH, so it does not
+// count.
 std::string relative_file(const ImageConfig& config, const std::function<bool(const std::string&)>& exists) {
   bool program = true;
   for (const std::string& word : config.command) {

@@ -17,7 +17,7 @@ namespace nitro::image {
 namespace {
 
 constexpr std::size_t kBlock = kTarBlock;
-// Large enough to find the headers of many small files with one read, small enough not to read much of large ones.
+// Large enough to find the headers of many small files with one read, small enough not to read much of large files.
 constexpr std::size_t kWindowBytes = std::size_t{32} << 10;
 
 // Fields of a header (POSIX.1-1988, ustar).
@@ -26,20 +26,20 @@ constexpr Field kName{0, 100}, kMode{100, 8}, kUid{108, 8}, kGid{116, 8}, kSize{
     kChecksum{148, 8}, kLinkName{157, 100}, kMagic{257, 8}, kDeviceMajor{329, 8}, kDeviceMinor{337, 8},
     kPrefix{345, 155};
 constexpr std::size_t kTypeFlag = 156;
-// What GNU tar writes over the prefix in the header of a sparse file: four regions, whether more follow in blocks of
-// their own (21 regions each), and the size of the file.
+// GNU tar overwrites the prefix in the header of a sparse file with four regions, whether more follow in separate
+// blocks (21 regions each), and the size of the file.
 constexpr std::size_t kGnuSparse = 386, kGnuSparseCount = 4, kGnuSparseMore = 482;
 constexpr Field kGnuRealSize{483, 12};
 constexpr std::size_t kGnuExtensionCount = 21, kGnuExtensionMore = 504;
-// ustar's magic has a version behind it, which nobody looks at; star's headers differ in their last field only.
+// ustar's magic is followed by a version, which readers ignore; star's headers differ only in their last field.
 constexpr std::string_view kUstarMagic("ustar\0", 6);
 constexpr std::string_view kGnuMagic("ustar  \0", 8);
 constexpr Field kStarTrailer{508, 4}, kStarPrefix{345, 131}, kStarAccess{476, 12}, kStarChange{488, 12};
 constexpr std::string_view kStarMagic("tar\0", 4);
-// Times that GNU tar writes over the prefix, too.
+// GNU tar also overwrites the prefix with times.
 constexpr Field kGnuAccess{345, 12}, kGnuChange{357, 12};
 
-// The pax records that are looked at.
+// The pax records that are used.
 enum Record : std::size_t {
   kPath,
   kLinkPath,
@@ -75,7 +75,7 @@ constexpr std::array<std::string_view, kRecordCount> kRecordNames{"path",
                                                                   "GNU.sparse.map"};
 // The oldest format of sparse files has a record for each number.
 constexpr std::string_view kSparseOffset = "GNU.sparse.offset", kSparseBytes = "GNU.sparse.numbytes";
-// What the headers of one member may hold: pax records, a long name and a long target.
+// Limit for the headers of one member: pax records, a long name and a long target.
 constexpr std::uint64_t kMaxHeldHeaderBytes = std::uint64_t{8} << 20;
 
 std::string_view raw(std::span<const std::byte> block, Field field) {
@@ -87,13 +87,13 @@ std::string_view text(std::span<const std::byte> block, Field field) {
   return all.substr(0, all.find('\0'));
 }
 
-// "1700000000", "-1.5": the whole seconds at or before it.
+// Returns the whole seconds at or before a time such as "1700000000" or "-1.5".
 std::optional<std::int64_t> seconds(std::string_view time) {
   const auto point = time.find('.');
   const auto whole_text = time.substr(0, point);
   const auto fraction = point == std::string_view::npos ? std::string_view() : time.substr(point + 1);
   if (!std::all_of(fraction.begin(), fraction.end(), [](char c) { return c >= '0' && c <= '9'; })) return std::nullopt;
-  constexpr std::size_t kNanoseconds = 9;  // what follows is not looked at
+  constexpr std::size_t kNanoseconds = 9;  // further digits are ignored
   const auto whole = pax_number(whole_text);
   if (!whole) return std::nullopt;
   const bool below =
@@ -106,7 +106,7 @@ bool all_zero(std::span<const std::byte> block) {
   return std::all_of(block.begin(), block.end(), [](std::byte b) { return b == std::byte{0}; });
 }
 
-// The sum of all bytes with the checksum itself taken as blanks; old writers added signed bytes.
+// Compares the sum of all bytes, with the checksum itself as blanks; old writers added signed bytes.
 bool checksum_holds(std::span<const std::byte> block) {
   const auto stored = tar_octal(block, kChecksum);
   if (!stored) return false;
@@ -136,7 +136,7 @@ std::optional<std::int64_t> tar_number(std::span<const std::byte> block, TarFiel
     for (std::size_t i = 0; i < digits.size(); ++i) {
       auto byte = static_cast<unsigned char>(digits[i]);
       if (i == 0) byte = static_cast<unsigned char>(negative ? byte : (byte & 0x7fU));
-      // The bits that leave at the top must be copies of the sign, or the number does not fit.
+      // The bits shifted out at the top must be copies of the sign, or the number does not fit.
       const auto top = static_cast<std::uint8_t>(value >> 56U);
       if (top != (negative ? 0xffU : 0U)) return std::nullopt;
       value = (value << 8U) | byte;
@@ -171,7 +171,7 @@ std::optional<std::int64_t> pax_number(std::string_view digits) {
   return value;
 }
 
-// A header block, taken apart.
+// A parsed header block.
 struct TarReader::Header {
   enum class Format { kV7, kUstar, kStar, kGnu };
 
@@ -192,13 +192,13 @@ struct TarReader::Header {
   std::int64_t device_minor = 0;
 };
 
-// What the headers in front of a member say of it.
+// The information in the headers that precede a member.
 struct TarReader::Extended {
   explicit Extended(Budget& budget) : pax(budget), sparse_map(budget), long_name(budget), long_target(budget) {}
 
   HeldString pax;                                        // the text of the last pax header
-  std::array<std::string_view, kRecordCount> records{};  // in it; empty: there is none, or it has no value
-  HeldString sparse_map;  // the numbers of the oldest format of sparse files, as the one after it has them
+  std::array<std::string_view, kRecordCount> records{};  // its records; empty if absent or without a value
+  HeldString sparse_map;  // the numbers of the oldest format of sparse files, in the form of the format after it
   HeldString long_name;
   HeldString long_target;
 };
@@ -214,7 +214,7 @@ Failure TarReader::malformed(std::string_view reason) const {
               "tar archive, byte " + std::to_string(header_offset_) + ": " + std::string(reason));
 }
 
-// The next bytes, at most a window of them; fewer than asked for at the end only.
+// Returns the next bytes, at most a window of them; fewer than requested only at the end.
 Result<std::span<const std::byte>> TarReader::take(std::size_t size_bytes) {
   if (window_size_ - window_used_ < size_bytes) {
     std::copy(window_.begin() + static_cast<std::ptrdiff_t>(window_used_),
@@ -230,7 +230,7 @@ Result<std::span<const std::byte>> TarReader::take(std::size_t size_bytes) {
   return bytes;
 }
 
-// Passes over the next bytes and returns how many there were; fewer than asked for at the end only.
+// Skips the next bytes and returns how many there were; fewer than requested only at the end.
 Result<std::uint64_t> TarReader::pass(std::uint64_t size_bytes) {
   const auto ahead = std::min<std::uint64_t>(size_bytes, window_size_ - window_used_);
   window_used_ += static_cast<std::size_t>(ahead);
@@ -242,17 +242,17 @@ Result<std::uint64_t> TarReader::pass(std::uint64_t size_bytes) {
   return ahead + behind;
 }
 
-// Passes over what is left of the last member.
+// Skips the rest of the last member.
 Result<void> TarReader::pass_content() {
   const auto wanted = std::exchange(content_left_, 0);
   NITRO_TRY(const auto content, pass(wanted));
   if (content < wanted) return malformed("the archive ends inside " + quote(name_));
-  // The padding behind the last member may be missing, as in Go's reader.
+  // The padding after the last member may be missing, as in Go's reader.
   NITRO_CHECK(pass(std::exchange(padding_left_, 0)));
   return {};
 }
 
-// Reads the next header. False at the end of the archive.
+// Reads the next header. Returns false at the end of the archive.
 Result<bool> TarReader::read_header(Header& header) {
   header_offset_ = position_;
   NITRO_TRY(const auto block, take(kBlock));
@@ -266,7 +266,7 @@ Result<bool> TarReader::read_header(Header& header) {
   if (!checksum_holds(block)) {
     return malformed(header_offset_ == 0 ? "this is not a tar archive" : "the checksum of a header is wrong");
   }
-  // What is taken later may move the window.
+  // Later reads may move the window.
   std::copy(block.begin(), block.end(), header.block.begin());
   NITRO_CHECK(parse_header(header));
   return true;
@@ -304,7 +304,7 @@ Result<void> TarReader::parse_header(Header& header) const {
     number(kStarChange);
   }
   if (header.format == Format::kGnu) {
-    // Go's writer once put a prefix where GNU tar has times; it is told by being no times.
+    // Go's writer once put a prefix where GNU tar has times; it is recognised by not being a valid time.
     const auto is_time = [&](Field field) {
       return block[field.offset] == std::byte{0} || tar_number(block, field).has_value();
     };
@@ -320,7 +320,7 @@ Result<void> TarReader::parse_header(Header& header) const {
   return {};
 }
 
-// The content of a member that is itself a header.
+// Returns the content of a member that is itself a header.
 Result<HeldString> TarReader::extended_content(const Header& header) {
   const auto size = static_cast<std::uint64_t>(header.size_bytes);
   if (size > kMaxExtendedHeaderBytes) {
@@ -337,7 +337,7 @@ Result<HeldString> TarReader::extended_content(const Header& header) {
   return content;
 }
 
-// Records of the form "LENGTH KEY=VALUE\n", where LENGTH counts the whole record.
+// Parses records of the form "LENGTH KEY=VALUE\n", where LENGTH counts the whole record.
 Result<void> TarReader::parse_records(Extended& extended) const {
   extended.records.fill({});
   extended.sparse_map.clear();
@@ -379,7 +379,7 @@ Result<void> TarReader::parse_records(Extended& extended) const {
   return {};
 }
 
-// Errors when a number or a time among the records is none, used or not.
+// Fails if a number or a time among the records is invalid, used or not.
 Result<void> TarReader::check_records(const Extended& extended) const {
   for (const auto record : {kUserId, kGroupId, kRecordSize}) {
     if (const auto value = extended.records.at(record); !value.empty() && !pax_number(value)) {
@@ -394,8 +394,7 @@ Result<void> TarReader::check_records(const Extended& extended) const {
   return {};
 }
 
-// Name, owner, time and kind of a member, and how much content it has: its header, and what the headers in front
-// change.
+// Sets name, owner, time, kind and content size of a member from its header and the headers that precede it.
 Result<void> TarReader::begin_entry(const Header& header, const Extended& extended, TarEntry& entry) {
   const auto& records = extended.records;
   const auto either = [&records](Record record, std::int64_t own) {
@@ -419,7 +418,7 @@ Result<void> TarReader::begin_entry(const Header& header, const Extended& extend
   entry.type_flag = header.type == '\0' ? '0' : header.type;
   switch (header.type) {
     case '\0':
-      // Archives from before there were folders.
+      // Archives from before folders had a type.
       entry.type = entry.name.ends_with('/') ? FileType::kDirectory : FileType::kRegular;
       break;
     case '0':
@@ -476,8 +475,8 @@ Result<void> TarReader::read_gnu_sparse_map(const Header& header, TarEntry& entr
   return {};
 }
 
-// The newest format has its map in front of the content: the number of regions, then their numbers, each on a line of
-// its own, filled up to a whole block.
+// Reads the map of the newest format, which precedes the content: the number of regions, then their numbers, each on
+// its own line, padded to a whole block.
 Result<void> TarReader::read_stored_sparse_map(SparseRegions& regions) {
   HeldString map(headers_);
   std::uint64_t lines = 0;
@@ -509,7 +508,7 @@ Result<void> TarReader::read_pax_sparse_map(const Extended& extended, TarEntry& 
   const auto version = std::pair(records[kSparseMajor], records[kSparseMinor]);
   const bool stored = version == std::pair<std::string_view, std::string_view>("1", "0");
   const bool in_records = version.first == "0" && (version.second == "0" || version.second == "1");
-  // The two older formats need not say their version.
+  // The two older formats need not state their version.
   const bool untold = version.first.empty() && version.second.empty() && !records[kSparseMap].empty();
   if (!stored && !in_records && !untold) return {};
 
@@ -531,7 +530,7 @@ Result<void> TarReader::read_pax_sparse_map(const Extended& extended, TarEntry& 
   return add_pax_sparse_regions(map, ',', numbers / 2, regions);
 }
 
-// What of a sparse file the archive stores.
+// Reads which parts of a sparse file the archive stores.
 Result<void> TarReader::read_sparse_map(const Header& header, const Extended& extended, TarEntry& entry) {
   const bool is_file = entry.kind == TarEntry::Kind::kFile && entry.type == FileType::kRegular;
   if (is_file) entry.size_bytes = content_left_;

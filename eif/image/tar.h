@@ -27,16 +27,16 @@ enum class FileType : std::uint8_t {
 /// One member of a tar archive.
 struct TarEntry {
   enum class Kind : std::uint8_t {
-    kFile,          ///< `type` says of which kind
+    kFile,          ///< of the kind that `type` says
     kHardLink,      ///< another name of `link_target`
-    kGlobalHeader,  ///< pax records for all that follows (git writes its commit so); has nothing but a name
-    kUnsupported,   ///< a type of member that means nothing to us; `type_flag` names it
+    kGlobalHeader,  ///< pax records for everything that follows (git stores its commit so); has only a name
+    kUnsupported,   ///< an unsupported type of member, in `type_flag`
   };
 
   Kind kind = Kind::kFile;
   FileType type = FileType::kRegular;
   char type_flag = '0';     ///< as in the archive
-  std::string name;         ///< as in the archive: may be absolute, hold "..", end in '/'
+  std::string name;         ///< as in the archive: may be absolute, contain "..", end in '/'
   std::string link_target;  ///< of symbolic and hard links
   std::uint32_t mode = 0;   ///< permission bits with set-id and sticky bits: 07777
   std::uint32_t uid = 0;
@@ -44,38 +44,38 @@ struct TarEntry {
   std::int64_t mtime = 0;  ///< seconds since 1970, rounded down
   std::uint32_t device_major = 0;
   std::uint32_t device_minor = 0;
-  std::uint64_t size_bytes = 0;         ///< of the content; 0 for everything but regular files
-  std::uint64_t data_offset_bytes = 0;  ///< where the content starts in the archive
-  /// Of a sparse file: what of it the archive stores, from data_offset_bytes on.
+  std::uint64_t size_bytes = 0;         ///< of the content; 0 unless it is a regular file
+  std::uint64_t data_offset_bytes = 0;  ///< position of the content in the archive
+  /// For a sparse file: the regions that the archive stores, from data_offset_bytes on.
   std::optional<SparseRegions> regions;
 };
 
-/// Most bytes of a member's name or link target (Linux: PATH_MAX) and of each of the headers that extend its own.
+/// Limits for a member's name or link target (Linux: PATH_MAX) and for each of its extended headers.
 inline constexpr std::size_t kMaxPathBytes = 4095;
 inline constexpr std::size_t kMaxExtendedHeaderBytes = std::size_t{1} << 20;
 
 /// Reads a tar archive: v7, ustar, pax (POSIX.1-2001), star, and GNU with its long names and its sparse files (all four
-/// formats). Only headers are read; contents are skipped, and can be read through their offset later. That is why this
-/// is not libarchive, whose entries do not tell where their content lies.
+/// formats). Only headers are read; contents are skipped, and can be read through their offset later. That rules out
+/// libarchive, whose entries do not report the position of their content.
 ///
-/// The rules of doubtful cases are those of Go's archive/tar, with which container engines read layers:
+/// Doubtful cases follow Go's archive/tar, with which container engines read layers:
 /// - an archive ends at two zero blocks, or at the end of the file where a header or the second zero block should be;
-///   extended headers that wait for a member then count for nothing
+///   extended headers without a member are then ignored
 /// - members without content (links, folders, devices) have none, whatever their size field says
 /// - an extended header replaces one of its kind before it: pax records do not add up
-/// - GNU's long names win over the path of pax records, whichever comes first
-/// - an empty pax value means that the record is absent; of two records of one name the last counts
-/// - a sparse file of a pax version that is not known is a file like others
+/// - GNU's long names override the path of pax records, whichever comes first
+/// - an empty pax value means that the record is absent; of two records with the same name the last counts
+/// - a sparse file of an unknown pax version is an ordinary file
 ///
-/// Memory: what is charged to the budget, some MiB for the extended headers of one member, and a window of 32 KiB.
+/// Memory: entries as charged to the budget, some MiB for the extended headers of one member, and a window of 32 KiB.
 class TarReader {
  public:
-  /// `archive` is borrowed, and read up to its last member's end at most; so is `budget`, to which entries are charged,
-  /// too.
+  /// `archive` is borrowed, and read at most up to the end of its last member; `budget` is borrowed too, and entries
+  /// are charged to it.
   TarReader(ByteStream& archive, Budget& budget);
 
-  /// Reads the next member into `entry`. False at the end. Errors: kEifBuilding when this is no tar archive, it ends
-  /// inside a member (which is found out at the next call), or a limit is exceeded; the message names the offset. Also
+  /// Reads the next member into `entry`. Returns false at the end. Errors: kEifBuilding when this is not a tar archive,
+  /// it ends inside a member (which the next call detects), or a limit is exceeded; the message names the offset. Also
   /// those of the archive.
   Result<bool> next(TarEntry& entry);
 
@@ -101,13 +101,13 @@ class TarReader {
 
   ByteStream& archive_;
   Budget& budget_;
-  Budget headers_;                   // a part of it: what the headers of one member hold
-  std::uint64_t position_ = 0;       // of the next byte that is taken
-  std::uint64_t header_offset_ = 0;  // of the header in work, for messages
-  std::uint64_t content_left_ = 0;   // of the last member's content, to be passed over
-  std::uint64_t padding_left_ = 0;   // behind it
+  Budget headers_;                   // a part of the budget: the headers of one member
+  std::uint64_t position_ = 0;       // of the next byte to be taken
+  std::uint64_t header_offset_ = 0;  // of the current header, for messages
+  std::uint64_t content_left_ = 0;   // of the last member's content, to be skipped
+  std::uint64_t padding_left_ = 0;   // after it
   std::string name_;                 // of the last member
-  std::vector<std::byte> window_;    // bytes that were read ahead are at [window_used_, window_size_)
+  std::vector<std::byte> window_;    // bytes read ahead are at [window_used_, window_size_)
   std::size_t window_used_ = 0;
   std::size_t window_size_ = 0;
 };

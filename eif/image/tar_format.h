@@ -9,7 +9,7 @@
 
 namespace nitro::image {
 
-/// Bytes of a tar block: headers are one, contents are filled up to the next.
+/// The size of a tar block: headers are one block, contents are padded to whole blocks.
 inline constexpr std::size_t kTarBlock = 512;
 
 /// A field of a header: offset and size in bytes.
@@ -18,14 +18,14 @@ struct TarField {
   std::size_t size;
 };
 
-/// Octal digits between blanks and zeros; nothing but these is 0. Nothing when it is another text.
+/// Reads octal digits between blanks and zeros; no digits mean 0. Returns nullopt for any other text.
 [[nodiscard]] std::optional<std::int64_t> tar_octal(std::span<const std::byte> block, TarField field);
 
-/// Octal digits between blanks and zeros, or, when the highest bit is set, a big-endian number in two's complement
-/// (GNU, star). Nothing when it is neither or does not fit.
+/// Reads octal digits between blanks and zeros, or, if the highest bit is set, a big-endian number in two's complement
+/// (GNU, star). Returns nullopt if it is neither or does not fit.
 [[nodiscard]] std::optional<std::int64_t> tar_number(std::span<const std::byte> block, TarField field);
 
-/// A decimal number, perhaps with a sign, and nothing else, as pax records have it.
+/// Reads a decimal number, optionally with a sign and with nothing else, as in pax records.
 [[nodiscard]] std::optional<std::int64_t> pax_number(std::string_view digits);
 
 }  // namespace nitro::image

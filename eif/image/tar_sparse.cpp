@@ -57,7 +57,7 @@ Result<void> check_sparse_regions(const SparseRegions& regions, std::uint64_t fi
   std::uint64_t end = 0;
   std::uint64_t stored = 0;
   for (const auto& region : regions) {
-    // Each number is below 2^63, so that their sum fits.
+    // Each number is below 2^63, so their sum does not overflow.
     if (region.offset_bytes < end || region.offset_bytes + region.size_bytes > file_bytes) {
       return refuse("the regions of a sparse file overlap or end behind the file");
     }

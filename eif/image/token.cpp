@@ -16,7 +16,7 @@ namespace {
 constexpr const char* kClient = "nitro-cli";
 constexpr std::string_view kBlanks = " \t,";
 
-// The OAuth 2 way: everything in the body of a POST.
+// The OAuth 2 method: all parameters in the body of a POST.
 Result<http::Response> post(http::Request order, const std::string& realm, const Secret& grant,
                             const std::string& query) {
   order.method = "POST";
@@ -37,7 +37,7 @@ Result<http::Response> ask(const std::string& realm, const std::string& query,
   order.url = realm + (realm.find('?') == std::string::npos ? "?" : "&") + query;
   if (credentials) order.secret_headers.push_back(basic_authorization(*credentials));
   auto answer = http::send(order);
-  // Servers that know the newer way only.
+  // For servers that only know the newer method.
   if (answer && credentials && (answer->status == 404 || answer->status == 405)) {
     const Secret grant("grant_type=password&username=" + http::url_encoded(credentials->user) +
                        "&password=" + http::url_encoded(credentials->password.text()));
@@ -115,7 +115,7 @@ Result<Secret> bearer_authorization(const Challenge& challenge, const std::strin
                                     const std::optional<Credentials>& credentials, const http::Request& base) {
   const auto realm = challenge.parameter("realm");
   if (realm.empty()) return fail(ErrorCode::kDockerImagePull, "it does not say where tokens are to be had");
-  // Some registries name no service, and their token servers take an empty one for a wrong one.
+  // Some registries name no service, and their token servers reject an empty one.
   auto query = "scope=" + http::url_encoded("repository:" + repository + ":pull");
   if (const auto service = challenge.parameter("service"); !service.empty()) {
     query = "service=" + http::url_encoded(service) + "&" + query;

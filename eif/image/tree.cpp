@@ -10,8 +10,7 @@ namespace nitro::image {
 
 namespace {
 
-// Names in a layer that are instructions (image specification, "Whiteouts"; AUFS kept private files under the longer
-// prefix).
+// Special names in a layer (image specification, "Whiteouts"; AUFS kept private files under the longer prefix).
 constexpr std::string_view kWhiteOut = ".wh.";
 constexpr std::string_view kAufsPrivate = ".wh..wh.";
 constexpr std::string_view kOpaque = ".wh..wh..opq";
@@ -19,13 +18,13 @@ constexpr std::string_view kAufsLinks = ".wh..wh.plnk";
 
 constexpr std::size_t kMaxFileNameBytes = 255;  // NAME_MAX of Linux
 constexpr int kMaxSymlinks = 40;                // MAXSYMLINKS of Linux
-// A time in nanoseconds must fit 64 bits, or the engine sets it to 1970.
+// A time in nanoseconds must fit in 64 bits, or the engine sets it to 1970.
 constexpr std::int64_t kLastSecond = std::numeric_limits<std::int64_t>::max() / 1'000'000'000;
 // The engine packs device numbers as Linux does: 12 bits of major, 20 bits of minor.
 constexpr std::uint32_t kMajorMask = 0xfff;
 constexpr std::uint32_t kMinorMask = 0xfffff;
 
-// The parts of `path` after purely lexical cleaning; the first ".." at the root is the root.
+// Returns the parts of `path` after purely lexical normalization; ".." at the root is the root.
 std::vector<std::string_view> clean(std::string_view path) {
   std::vector<std::string_view> parts;
   while (!path.empty()) {
@@ -88,7 +87,7 @@ Tree::NodeId Tree::child(NodeId parent, std::string_view child_name) const {
   return found == names_in_order_.end() ? kNone : *found;
 }
 
-// Where `path`, the text of a symbolic link in the folder `from`, leads to: a folder, or a reason.
+// Returns the target of `path`, the text of a symbolic link in the folder `from`: a folder, or a reason for failure.
 Tree::Try<Tree::NodeId> Tree::follow(NodeId from, std::string_view path, int& links) const {
   if (++links > kMaxSymlinks) return because("its path leads through too many symbolic links");
   NodeId here = path.starts_with('/') ? kRoot : from;
@@ -149,8 +148,8 @@ Tree::Try<Tree::NodeId> Tree::directory_or_make(const Components& components, st
   if (!walked) return because(walked.error());
   NodeId here = walked->node;
   for (std::size_t i = walked->used; i < components.size(); ++i) {
-    // No layer says what these folders are like. The engine makes them as its own user with the time of day, which
-    // would give an image other measurements every day.
+    // No layer says what these folders are like. The engine creates them with its own user and the current time, which
+    // would change the image's measurements every day.
     const auto inode = add_inode(Inode{.type = FileType::kDirectory, .mode = 0755, .mtime = kFixedTime});
     if (!inode) return because(inode.error());
     auto made = add_name(here, components[i], *inode, layer);
@@ -243,7 +242,7 @@ Tree::Try<void> Tree::apply_opaque(const Components& parents) {
     const Components above(parents.begin(), parents.end() - 1);
     const auto folder = directory(above);
     if (!folder) return because(folder.error());
-    // The engine does not look through a symbolic link here.
+    // The engine does not follow a symbolic link here.
     if (const NodeId itself = child(*folder, parents.back()); itself != kNone && !is_directory(itself)) return {};
   }
   const auto folder = directory(parents);
@@ -253,7 +252,7 @@ Tree::Try<void> Tree::apply_opaque(const Components& parents) {
 }
 
 Tree::Try<void> Tree::apply_white_out(const Components& parents, std::string_view hidden) {
-  // ".wh." and ".wh..": the folder itself; ".wh...": the one above.
+  // ".wh." and ".wh..": the folder itself; ".wh...": its parent.
   Components victim = parents;
   if (hidden == "..") {
     if (!victim.empty()) victim.pop_back();
@@ -309,7 +308,7 @@ Tree::Try<std::optional<Tree::NodeId>> Tree::make_room(const Inode& inode, bool 
   return std::optional<NodeId>(*parent);
 }
 
-// All of an entry that is no link but its names: a file's content, a device's number.
+// Returns everything of an entry, which is not a link, except its names: a file's content, a device's number.
 Inode Tree::inode_for(const TarEntry& entry) {
   Inode inode{.type = entry.type,
               .mode = static_cast<std::uint16_t>(entry.mode),
@@ -346,7 +345,7 @@ Tree::Try<void> Tree::apply_file(const TarEntry& entry, const Components& parent
   return {};
 }
 
-// A file of its own, with the attributes and the content of what was kept; links to one such file share no inode.
+// Adds a separate file with the attributes and content of the kept one; links to one such file do not share an inode.
 Tree::Try<void> Tree::apply_aufs_link(const Inode& inode, const Components& parents, std::string_view base) {
   const auto room = make_room(inode, false, parents, base);
   if (!room) return because(room.error());
@@ -369,7 +368,7 @@ Tree::Try<void> Tree::apply_named(const TarEntry& entry) {
   if (parts.front().starts_with(kAufsPrivate) && !(parts.size() == 1 && parts.front() == kOpaque)) {
     // Old engines on AUFS kept the content of hard links here.
     const Components above(parts.begin(), parts.end() - 1);
-    // The engine makes its folder all the same; one that cannot be made is missed by nobody.
+    // The engine creates the folder for it anyway; a failure to create it does no harm.
     static_cast<void>(directory_or_make(above, kNoLayer));
     if (parts.front() == kAufsLinks && entry.kind == TarEntry::Kind::kFile && entry.type == FileType::kRegular) {
       aufs_links_.insert_or_assign(HeldString(parts.back(), aufs_budget_), inode_for(entry));
@@ -380,7 +379,7 @@ Tree::Try<void> Tree::apply_named(const TarEntry& entry) {
   parts.pop_back();
   if (base.starts_with(kWhiteOut)) {
     if (const auto folder = directory_or_make(parts, kNoLayer); !folder) {
-      // Nothing can be below a symbolic link that leads nowhere, nor in an opaque file; so there is nothing to remove.
+      // Nothing can be below a broken symbolic link or a file that is not a folder, so there is nothing to remove.
       const auto above = directory(Components(parts.begin(), parts.end() - 1));
       const NodeId parent = above ? child(*above, parts.back()) : kNone;
       if (parent != kNone && (base == kOpaque || inode_of(parent).type == FileType::kSymlink)) return {};
@@ -418,7 +417,7 @@ const Inode* Tree::find(std::string_view path, Lookup lookup) const {
   if (id == kNone) return nullptr;
   if (lookup == Lookup::kFollow && inode_of(id).type == FileType::kSymlink) {
     int links = 0;
-    // A link to a file that is no folder counts as missing here: nobody asks for such files with kFollow.
+    // A link to anything but a folder counts as missing here: no caller needs such files with kFollow.
     const auto led = follow(*folder, symlink_text(inode_of(id)), links);
     return led ? &inode_of(*led) : nullptr;
   }
@@ -483,7 +482,7 @@ Result<void> Tree::walk(const std::function<Result<void>(const Visit&)>& visit) 
 }
 
 Result<void> Tree::walk_names(const std::function<Result<void>(const Visit&)>& visit) const {
-  // Of files with several names, which may all be as long as paths can be: not the name itself.
+  // Of files with several names. Holds node numbers, not paths, as all of those may have the maximum length.
   HeldHashMap<InodeId, NodeId> first_names(nodes_.get_allocator());
   std::string path;
   std::string first_name;

@@ -14,23 +14,23 @@
 
 namespace nitro::image {
 
-/// The time that files get which no layer dates: folders implied by the names below them, and all that the ramdisks
+/// The time of files that no layer dates: folders implied by the names below them, and everything that the ramdisks
 /// add. It is the constant of the tool that defines the ramdisk format (linuxkit: 18 April 2017, 16:30 UTC).
 inline constexpr std::int64_t kFixedTime = 1492533000;
 
-/// Most files an image may hold. Real images stay far below (a full Debian desktop: 300 000 files).
+/// Limit for the files of an image. Real images stay far below (a full Debian desktop: 300 000 files).
 inline constexpr std::size_t kMaxFiles = std::size_t{1} << 22;
-/// Most memory for the names and link targets of all files together, and for the regions of all sparse files.
+/// Memory limits for the names and link targets of all files together, and for the regions of all sparse files.
 inline constexpr std::uint64_t kMaxNameBytes = std::uint64_t{512} << 20;
 inline constexpr std::uint64_t kMaxRegionBytes = std::uint64_t{64} << 20;
-/// Most memory for the files that AUFS keeps for hard links to them: an engine wrote one for each file with several
-/// names, so thousands at most.
+/// Memory limit for the files that AUFS keeps for hard links to them: an engine wrote one for each file with several
+/// names, so there are thousands at most.
 inline constexpr std::uint64_t kMaxAufsBytes = std::uint64_t{16} << 20;
-/// Most bytes of the contents of all files together: more than any enclave holds, and few enough to stop a layer whose
-/// holes, or whose links to one file, stand for any number of bytes.
+/// Limit for the contents of all files together: more than any enclave holds, but low enough to stop a layer whose
+/// holes, or links to one file, stand for any number of bytes.
 inline constexpr std::uint64_t kMaxContentBytes = std::uint64_t{64} << 30;
 
-/// One file as all its names share it.
+/// One file, shared by all its names.
 struct Inode {
   FileType type = FileType::kRegular;
   std::uint16_t mode = 0;  ///< 07777
@@ -38,7 +38,7 @@ struct Inode {
   std::uint32_t uid = 0;
   std::uint32_t gid = 0;
   std::int64_t mtime = 0;        ///< seconds since 1970
-  std::uint64_t size_bytes = 0;  ///< of a regular file's content, of a symbolic link's text
+  std::uint64_t size_bytes = 0;  ///< of a regular file's content or a symbolic link's text
   std::uint64_t data_offset_bytes =
       0;  ///< regular file: of its content in the layer; symbolic link: of its text among the names
   std::uint32_t device_major = 0;
@@ -47,23 +47,23 @@ struct Inode {
   std::uint32_t sparse_map = 0;  ///< sparse file: number of its map, counted from 1; 0: not sparse
 };
 
-/// The file system of an image: its layers, merged. Holds names and attributes only; contents stay in the layers.
-/// Memory: some 150 bytes a file, charged to the budget.
+/// The file system of an image: its merged layers. Holds only names and attributes; contents stay in the layers.
+/// Memory: some 150 bytes per file, charged to the budget.
 ///
-/// The rules are those of Docker's engine unpacking layers into a folder of its own (pkg/archive of moby, as run in a
-/// chroot), because an image's files are what the engine makes of them:
-/// - names are cleaned first ("a/../b", "./b", "/b" and "../b" are all "b"); nothing lies outside of the root
-/// - missing folders above an entry are made; symbolic links above it are followed, inside the root, and must lead to a
-/// folder
-/// - an entry replaces what has its name, unless both are folders: then the older one's content stays
-/// - ".wh.NAME" removes NAME, ".wh..wh..opq" removes all of its folder that this layer has not brought so far
-/// - a hard link's entry changes owner, mode and time of the file it links to
+/// The rules are those of Docker's engine when it unpacks layers into a separate folder (pkg/archive of moby, run in a
+/// chroot), because the engine defines which files an image has:
+/// - names are normalized first ("a/../b", "./b", "/b" and "../b" are all "b"); nothing lies outside the root
+/// - missing folders above an entry are created; symbolic links above it are followed, inside the root, and must lead
+///   to a folder
+/// - an entry replaces an existing one of its name, unless both are folders: then the older one's content stays
+/// - ".wh.NAME" removes NAME, ".wh..wh..opq" removes everything in its folder that this layer has not added so far
+/// - a hard link's entry changes owner, mode and time of its target
 /// - a header of global pax records removes what has its name and puts nothing there
 ///
-/// One thread at a time.
+/// Not thread-safe.
 class Tree {
  public:
-  /// `budget` is borrowed. `max_files` counts files that were replaced or removed, too.
+  /// `budget` is borrowed. `max_files` includes files that were replaced or removed.
   explicit Tree(Budget& budget, std::size_t max_files = kMaxFiles);
   Tree(const Tree&) = delete;
   Tree& operator=(const Tree&) = delete;
@@ -73,17 +73,17 @@ class Tree {
   /// Errors: kEifBuilding, naming the entry: the engine would refuse it too, or a limit is exceeded.
   Result<void> apply(const TarEntry& entry);
 
-  // What creating a container from the image does. Paths are absolute or relative to the root; symbolic links above the
-  // last name are followed.
+  // Changes made when a container is created from the image. Paths are absolute or relative to the root; symbolic links
+  // above the last name are followed.
   enum class Lookup { kFollow, kNoFollow };
-  /// The file at `path`, or nullptr.
+  /// Returns the file at `path`, or nullptr.
   [[nodiscard]] const Inode* find(std::string_view path, Lookup lookup) const;
-  /// Removes the file at `path` if there is one and it is no folder.
+  /// Removes the file at `path` if there is one and it is not a folder.
   void unlink(std::string_view path);
-  /// Makes the folder `path` and all missing ones above it (0755, root, kFixedTime). Errors: kEifBuilding when a file
+  /// Creates the folder `path` and all missing ones above it (0755, root, kFixedTime). Errors: kEifBuilding when a file
   /// is in the way.
   Result<void> make_directories(std::string_view path);
-  /// Errors: kEifBuilding when the folder above is missing or the name is taken.
+  /// Errors: kEifBuilding when the parent folder is missing or the name is taken.
   Result<void> add_empty_file(std::string_view path, std::uint16_t mode);
   Result<void> add_symlink(std::string_view path, std::string_view target);
 
@@ -91,10 +91,10 @@ class Tree {
     std::string_view path;  ///< relative, without a slash at its ends
     const Inode& inode;
     std::string_view link_target;  ///< text of a symbolic link
-    std::string_view first_name;   ///< not empty: another name of the file that `first_name` was visited under
-    const SparseRegions* regions;  ///< what the layer holds of a sparse file; nullptr: all of it
+    std::string_view first_name;   ///< not empty: another name of the file that was visited as `first_name`
+    const SparseRegions* regions;  ///< the regions that the layer holds of a sparse file; nullptr: all of it
   };
-  /// Visits everything but the root: folders before their content, names of a folder in the order of their bytes.
+  /// Visits everything but the root: folders before their content, names of a folder sorted by their bytes.
   Result<void> walk(const std::function<Result<void>(const Visit&)>& visit) const;
 
   [[nodiscard]] std::size_t file_count() const { return names_in_order_.size(); }
@@ -111,8 +111,8 @@ class Tree {
     InodeId inode;
     std::uint64_t name_offset;
     std::uint16_t name_size;
-    std::uint16_t path_size;  // of the whole path, bytes
-    std::uint32_t layer;      // the layer whose entry made or changed this name; kNoLayer: none did
+    std::uint16_t path_size;  // of the whole path, in bytes
+    std::uint32_t layer;      // the layer whose entry created or changed this name; kNoLayer: none did
   };
   struct Key {
     NodeId parent;
@@ -143,11 +143,11 @@ class Tree {
   [[nodiscard]] NodeId child(NodeId parent, std::string_view child_name) const;
   [[nodiscard]] std::string path_of(NodeId id) const;
 
-  // Why something cannot be done, in words that follow the name of the entry.
+  // Why an operation failed, worded to follow the name of the entry.
   using Reason = std::string;
   template <class T>
   using Try = tl::expected<T, Reason>;
-  // How far a walk from the root got: all components (used == their number), or to `node`, which lacks the next one.
+  // How far a walk from the root got: all components (used == their number), or up to `node`, which lacks the next one.
   struct Walk {
     NodeId node;
     std::size_t used;
@@ -169,7 +169,8 @@ class Tree {
   Try<void> apply_named(const TarEntry& entry);
   Try<void> apply_white_out(const Components& parents, std::string_view hidden);
   Try<void> apply_opaque(const Components& parents);
-  // Takes the place of what has the name; nothing when a folder goes on as the folder that it was.
+  // Removes what has the name of an entry, and returns the parent folder; or updates an existing folder and returns
+  // nullopt.
   Try<std::optional<NodeId>> make_room(const Inode& inode, bool is_folder, const Components& parents,
                                        std::string_view base);
   Try<void> apply_file(const TarEntry& entry, const Components& parents, std::string_view base);
@@ -183,15 +184,15 @@ class Tree {
   Budget aufs_budget_;
 
   std::size_t max_files_;
-  std::uint64_t content_bytes_ = 0;  // of all files that there ever were
+  std::uint64_t content_bytes_ = 0;  // of all files, including removed ones
   HeldString names_;
   HeldVector<Node> nodes_;
   HeldVector<Inode> inodes_;
   HeldVector<SparseRegions> sparse_maps_;
   HeldSet<NodeId, ByParentAndName> names_in_order_;  // without the root
   std::uint32_t layer_ = 0;
-  HeldMap<HeldString, Inode> aufs_links_;  // of this layer: what AUFS keeps for hard links to it
-  // The last folder found for an entry, as neighbours mostly share it. Emptied when anything is removed.
+  HeldMap<HeldString, Inode> aufs_links_;  // of this layer: kept by AUFS for hard links to it
+  // The last folder found for an entry, as neighbours mostly share it. Cleared when anything is removed.
   std::string last_directory_path_;
   NodeId last_directory_ = kNone;
 };

@@ -14,7 +14,7 @@ namespace nitro::kms {
 
 namespace {
 
-// Credentials that end sooner are not worth a request.
+// Credentials that expire sooner are not worth a request.
 constexpr std::time_t kLastSeconds = 30;
 
 Refusal refusal_in(const std::string& body) {
@@ -51,7 +51,7 @@ Result<nlohmann::ordered_json> Client::call(const char* action, nlohmann::json p
 Result<PublicKey> Client::public_key() {
   NITRO_TRY(const auto answer, call("GetPublicKey", nlohmann::json::object()));
   PublicKey key{.spec = text_at(answer, "KeySpec"), .usage = text_at(answer, "KeyUsage"), .der = {}};
-  if (key.spec.empty()) key.spec = text_at(answer, "CustomerMasterKeySpec");  // the older name of the same
+  if (key.spec.empty()) key.spec = text_at(answer, "CustomerMasterKeySpec");  // its older name
   const auto der = http::from_base64(text_at(answer, "PublicKey"));
   if (!der || der->empty()) return fail(ErrorCode::kSigning, "AWS KMS gives no public key of " + quote(key_.text));
   const auto bytes = as_bytes(*der);

@@ -16,24 +16,24 @@
 
 namespace nitro::kms {
 
-/// What KMS tells of a key pair.
+/// KMS's description of a key pair.
 struct PublicKey {
   std::string spec;            ///< "ECC_NIST_P384", "RSA_2048"
   std::string usage;           ///< "SIGN_VERIFY", "KEY_AGREEMENT"
   std::vector<std::byte> der;  ///< SubjectPublicKeyInfo (RFC 5280)
 };
 
-/// Asks AWS KMS about one key, over HTTPS with requests signed by the credentials that find_credentials() finds; they
-/// are looked for when they are first needed, and again when they have expired. See endpoint() and ask_service() for
-/// whom it asks and how often.
+/// Makes requests to AWS KMS about one key, over HTTPS, signed with the credentials from find_credentials(); those are
+/// looked up when first needed, and again when they have expired. See endpoint() and ask_service() for the server and
+/// the retries.
 class Client {
  public:
   Client(KeyArn key, Environment environment) : key_(std::move(key)), environment_(std::move(environment)) {}
 
-  /// GetPublicKey of the API. Errors: kSigning, one sentence that says what to do.
+  /// Calls GetPublicKey. Errors: kSigning, one sentence that says what to do.
   Result<PublicKey> public_key();
-  /// Sign of the API, for a digest: `algorithm` is "ECDSA_SHA_256", "ECDSA_SHA_384" or "ECDSA_SHA_512". The signature
-  /// is DER (ECDSA-Sig-Value). Errors: as above.
+  /// Calls Sign for a digest: `algorithm` is "ECDSA_SHA_256", "ECDSA_SHA_384" or "ECDSA_SHA_512". Returns a signature
+  /// in DER (ECDSA-Sig-Value). Errors: as above.
   Result<std::vector<std::byte>> sign(std::string_view algorithm, std::span<const std::byte> digest);
 
  private:

@@ -25,7 +25,7 @@ namespace {
 
 constexpr std::size_t kMaxProcessOutput = std::size_t{1} << 16;
 constexpr std::size_t kMaxTokenBytes = std::size_t{1} << 16;
-// A hint for users of credentials of a kind that this program does not support.
+// Advice for users of unsupported kinds of credentials.
 constexpr const char* kExport =
     "let the AWS CLI get the credentials: `eval \"$(aws configure export-credentials --format env)\"`";
 
@@ -44,7 +44,7 @@ Result<std::optional<Credentials>> from_environment(const Environment& environme
   return std::optional(std::move(credentials));
 }
 
-// What the program prints. Its words for people go to our stderr; it may ask for a second factor on the terminal.
+// Returns the program's output. Its stderr is ours; it may ask for a second factor on the terminal.
 Result<Secret> output_of(const std::string& command) {
   NITRO_TRY(auto pipe, make_pipe());
   ChildOptions options;
@@ -69,7 +69,7 @@ Result<Credentials> from_process(const std::string& command, const std::string& 
   return credentials_in(*output, source);
 }
 
-// Empty when it is not set.
+// Returns an empty Secret if it is not set.
 const Secret& value_of(const Profile& profile, const char* key) {
   static const Secret kNone;
   const auto found = profile.find(key);
@@ -97,12 +97,12 @@ Result<Credentials> from_web_identity(const Environment& environment, const KeyA
   return assume_role_with_web_identity(environment, key, role, Secret(*std::move(token)));
 }
 
-// A profile may take on a role with the credentials of another one, and that one in turn; `users` are those that have
-// led to `name`. Nothing when the profile has other settings only.
+// A profile may assume a role with the credentials of another profile, which may do the same; `users` are the profiles
+// that led to `name`. Returns nullopt if the profile only has other settings.
 Result<std::optional<Credentials>> from_profile(const Environment& environment, const KeyArn& key,
                                                 const std::string& name, std::vector<std::string> users);
 
-// What a profile with role_arn takes on the role with.
+// Returns the credentials with which a profile with role_arn assumes the role.
 Result<Credentials> source_of_role(const Environment& environment, const KeyArn& key, const std::string& name,
                                    const Profile& profile, std::vector<std::string> users) {
   const auto origin = value_of(profile, "credential_source").text();
@@ -140,7 +140,7 @@ Result<std::optional<Credentials>> from_profile(const Environment& environment, 
                     "AWS_SHARED_CREDENTIALS_FILE name",
                     source));
   }
-  // A profile with a role that serves as a source is asked for its own keys first, as in the AWS SDKs.
+  // If a profile with a role serves as a source, its own keys come first, as in the AWS SDKs.
   if (!users.empty() && has_keys(*profile)) return keys_of(*profile, source);
   if (const Role role{.arn = value_of(*profile, "role_arn").text(),
                       .session_name = value_of(*profile, "role_session_name").text(),

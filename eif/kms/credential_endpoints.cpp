@@ -16,7 +16,7 @@ namespace nitro::kms {
 namespace {
 
 constexpr std::string_view kContainerHost = "http://169.254.170.2";
-// Addresses other than this machine's that container services answer at: ECS, EKS (IPv4, IPv6).
+// Addresses of container services besides this machine's own: ECS, EKS (IPv4, IPv6).
 constexpr std::array kContainerAddresses = {"169.254.170.2", "169.254.170.23", "fd00:ec2::23"};
 constexpr const char* kInstanceHost = "http://169.254.169.254";
 constexpr const char* kInstanceHostV6 = "http://[fd00:ec2::254]";
@@ -25,14 +25,14 @@ constexpr std::size_t kMaxTokenBytes = std::size_t{1} << 16;
 http::Request request_to(std::string url) {
   http::Request request;
   request.url = std::move(url);
-  request.direct = true;  // these addresses mean something else to a proxy
+  request.direct = true;  // for a proxy, these addresses would mean its own machine
   request.connect_timeout_seconds = 1;
   request.total_timeout_seconds = 5;
   request.failure = ErrorCode::kSigning;
   return request;
 }
 
-// The body of a success.
+// Returns the body of a success.
 Result<Secret> ask(const Environment& environment, const http::Request& request) {
   auto response = environment.send(request);
   if (!response) return Failure(std::move(response).error());
@@ -48,7 +48,7 @@ bool may_have_token(const http::Peer& peer) {
          std::find(kContainerAddresses.begin(), kContainerAddresses.end(), peer.host) != kContainerAddresses.end();
 }
 
-// Nothing when there is none.
+// Returns an empty Secret if there is none.
 Result<Secret> container_token(const Environment& environment) {
   Secret token(environment.variable("AWS_CONTAINER_AUTHORIZATION_TOKEN"));
   if (const auto path = environment.variable("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE"); !path.empty()) {
@@ -56,7 +56,7 @@ Result<Secret> container_token(const Environment& environment) {
     if (!text) return Failure(std::move(text).error().as(ErrorCode::kSigning));
     token = Secret(*std::move(text));
   }
-  // It becomes the line of a header, which must not end before the token does.
+  // It becomes a header line, which must not end before the token does.
   if (token.text().find_first_of("\r\n") != std::string::npos) {
     return fail(ErrorCode::kSigning, "the token for the container's credentials has more than one line");
   }

@@ -22,7 +22,7 @@ Secret take_text(nlohmann::ordered_json& document, const char* key) {
   return Secret(std::move(found->get_ref<std::string&>()));
 }
 
-// They become parts of headers.
+// Whether a text can be part of a header.
 bool is_one_word(const std::string& text) {
   return std::all_of(text.begin(), text.end(), [](char c) { return c > ' ' && c <= '~'; });
 }

@@ -11,9 +11,9 @@
 
 namespace nitro::kms {
 
-/// The edge of the process, as signing with a key service sees it; tests hand in their own.
+/// The outside world as seen by signing with a key service; tests pass their own.
 struct Environment {
-  /// An environment variable. Empty when it is not set: AWS's tools take an empty one for none.
+  /// Returns an environment variable, or an empty string if it is not set: the AWS tools do not distinguish the two.
   std::function<std::string(const char* name)> variable;
   std::function<Result<http::Response>(const http::Request& request)> send;
   std::function<std::time_t()> now;

@@ -11,7 +11,7 @@ namespace nitro::kms {
 
 namespace {
 
-// Longer than any ARN (IAM: 2048). std::regex recurses for each character, so there has to be a limit.
+// Longer than any ARN (IAM: 2048). std::regex recurses for each character, so there must be a limit.
 constexpr std::size_t kMaxArn = 2048;
 
 }  // namespace
@@ -21,8 +21,8 @@ bool is_arn(std::string_view word) {
 }
 
 Result<KeyArn> parse_key_arn(std::string_view text) {
-  // Partitions and the forms of key IDs are those of the AWS tools; the characters of aliases are those of CreateAlias
-  // in the API reference of AWS KMS.
+  // Partitions and forms of key IDs are those of the AWS tools; the characters of aliases are those of CreateAlias in
+  // the API reference of AWS KMS.
   static const std::regex kForm(
       "(arn:(aws|aws-cn|aws-us-gov):kms:([a-z0-9-]+):[0-9]{12}:)(?:key[:/]([A-Za-z0-9-]+)|(alias/[A-Za-z0-9/_-]+))");
   std::match_results<std::string_view::const_iterator> found;

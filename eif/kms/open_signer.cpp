@@ -26,9 +26,9 @@ const char* signing_algorithm(const eif::CurveRules& rules) {
   return "ECDSA_SHA_512";
 }
 
-// nullptr when it is none.
+// Returns nullptr if it is not a key.
 eif::Key key_in(std::span<const std::byte> der) {
-  // OpenSSL's functions take bytes as unsigned char, which may alias any object (C++20 [basic.lval]/11).
+  // OpenSSL's byte type is unsigned char, which may alias any object (C++20 [basic.lval]/11).
   const auto* data = reinterpret_cast<const unsigned char*>(der.data());
   eif::Key key(d2i_PUBKEY(nullptr, &data, static_cast<long>(der.size())));
   (void)eif::openssl_reason();
@@ -47,7 +47,7 @@ class KmsSigner : public eif::Signer {
   }
 
  private:
-  mutable Client client_;  // it may have to look for fresh credentials
+  mutable Client client_;  // it may have to get fresh credentials
   const char* algorithm_;
   eif::PemCertificates certificates_;
 };

@@ -20,7 +20,7 @@ bool is_blank(char c) {
   return kBlank.find(c) != std::string_view::npos;
 }
 
-// Up to a # or ; that stands at the start or after a blank.
+// Cuts the text at a # or ; at its start or after a blank.
 std::string_view without_comment(std::string_view text) {
   for (std::size_t i = 0; i < text.size(); ++i) {
     if ((text[i] == '#' || text[i] == ';') && (i == 0 || is_blank(text[i - 1]))) return text.substr(0, i);
@@ -28,7 +28,7 @@ std::string_view without_comment(std::string_view text) {
   return text;
 }
 
-// The profile that a section's head names; nothing when it is about something else.
+// Returns the profile that a section header names, or nullopt if the section is not a profile.
 std::optional<std::string_view> profile_of_section(std::string_view line, SharedFile file) {
   const auto end = line.find(']');
   if (end == std::string_view::npos) return std::nullopt;
@@ -99,7 +99,7 @@ Result<std::optional<Profile>> load_profile(const Environment& environment, std:
   NITRO_TRY(auto credentials, load_file(path_of(environment, "AWS_SHARED_CREDENTIALS_FILE", "~/.aws/credentials"),
                                         SharedFile::kCredentials, name));
   if (!config || !credentials) return config ? std::move(config) : std::move(credentials);
-  // merge() keeps what is there already.
+  // merge() keeps existing entries.
   credentials->merge(*config);
   return credentials;
 }

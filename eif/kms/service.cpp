@@ -18,11 +18,11 @@ namespace {
 constexpr int kAttempts = 3;
 constexpr std::chrono::milliseconds kFirstPause{500};
 
-// What a refusal means to the person who signs an image (AWS KMS API Reference: errors of GetPublicKey and Sign, and
+// What a refusal means for the person who signs an image (AWS KMS API Reference: errors of GetPublicKey and Sign, and
 // the common ones; AWS STS API Reference: AssumeRole, AssumeRoleWithWebIdentity).
 struct Meaning {
   std::string_view type;
-  std::string_view advice;  ///< {} is where the credentials are from
+  std::string_view advice;  ///< {} is the source of the credentials
 };
 constexpr std::string_view kUnknownCredentials =
     "AWS does not know the credentials of {}; correct them, or refresh them if they are temporary";
@@ -64,7 +64,7 @@ bool may_go_better(long status, const std::string& type) {
 }
 
 std::string advice_on(const Refusal& refusal, long status, const std::string& source) {
-  // One type stands for two mistakes; only the text tells them apart.
+  // One type stands for two mistakes; only the text distinguishes them.
   const bool clock =
       refusal.message.starts_with("Signature expired") || refusal.message.starts_with("Signature not yet current");
   if (clock) return std::string(kClock);

@@ -12,8 +12,8 @@ namespace nitro::kms {
 
 namespace {
 
-// The text of the first element of this name. STS answers in XML; the few values that matter have no markup in them,
-// and those that are used for more than messages no escaped characters.
+// Returns the text of the first element with this name. STS answers in XML; the few values that matter contain no
+// markup, and those used for more than messages contain no escaped characters.
 std::string element(std::string_view xml, const std::string& name) {
   const auto start = xml.find("<" + name + ">");
   const auto end = xml.find("</" + name + ">");
