@@ -6,11 +6,11 @@
 //   /init  /nsm.ko           from the bootstrap ramdisk
 //   /cmd  /env  /rootfs/...  from the customer ramdisk: argument list, environment, the container's file tree
 // In this order: /dev and the console, the NSM driver, the heartbeat to the parent, /env and /cmd, the move into
-// /rootfs, the file systems a container expects, the command. Then it waits, forwards signals and reaps until the
-// command ends, and reboots; the hypervisor takes the reboot for the end of the enclave.
+// /rootfs, the file systems that a container expects, the command. Then it forwards signals and reaps children until
+// the command ends, and reboots; the hypervisor treats the reboot as the end of the enclave.
 //
-// Nothing here may end the process or crash it: the kernel answers the death of process 1 with a panic. Whatever
-// cannot be helped becomes one console line and a reboot. docs/enclave-init.md lists every line.
+// Nothing here may end or crash the process: when process 1 dies, the kernel panics. Every unrecoverable error becomes
+// one console line and a reboot. docs/enclave-init.md lists every line.
 
 #define _GNU_SOURCE
 #include <errno.h>
@@ -40,7 +40,7 @@
 #include <time.h>
 #include <unistd.h>
 
-// From the kernel's include/uapi/linux/vm_sockets.h, which musl's headers lack.
+// From the kernel's include/uapi/linux/vm_sockets.h, which musl lacks.
 struct sockaddr_vm {
   sa_family_t svm_family;
   uint16_t svm_reserved1;
@@ -50,17 +50,17 @@ struct sockaddr_vm {
 enum { SO_VM_SOCKETS_CONNECT_TIMEOUT = 8 };  // takes a struct timeval with 64-bit fields
 _Static_assert(sizeof(struct sockaddr_vm) == sizeof(struct sockaddr), "the kernel expects 16 bytes");
 
-// The parent's end of the heartbeat, fixed by the Nitro Enclaves command line tools.
+// The parent's end of the heartbeat, as defined by the Nitro Enclaves command line tools.
 enum { kParentCid = 3, kHeartbeatPort = 9000, kHeartbeatByte = 0xB7 };
 
-// The kernel gives up a vsock connection after 2 s, too short for an emulated parent under load; a parent that has not
-// answered in this time never will.
+// By default the kernel abandons a vsock connection after 2 s, too early for an emulated parent under load; a parent
+// that has not answered within this time never will.
 enum { kHeartbeatTimeoutSeconds = 20 };
 
-// How long the console may take to print what is queued before the reboot: 4096 characters at 115200 baud need 0.4 s.
+// How long the console may take to print queued output before the reboot: 4096 characters at 115200 baud need 0.4 s.
 enum { kConsoleDrainMilliseconds = 2000 };
 
-// Where a command without a slash is looked for first, whatever the image's environment says.
+// Searched first for a command without a slash, whatever the image's environment says.
 static const char kDefaultPath[] = "/sbin:/usr/sbin:/bin:/usr/bin";
 
 static char kShell[] = "sh";
@@ -68,8 +68,8 @@ static char kDefaultPathVariable[] = "PATH=/sbin:/usr/sbin:/bin:/usr/bin";
 static char* default_argv[] = {kShell, NULL};
 static char* default_envp[] = {kDefaultPathVariable, NULL};
 
-// Prints "init: MESSAGE" in one write, so that lines of other processes do not come in between. Control characters,
-// which can only come from the image, are shown as '?'.
+// Prints "init: MESSAGE" in one write, so that output of other processes cannot interleave. Control characters, which
+// can only come from the image, are shown as '?'.
 __attribute__((format(printf, 1, 2))) static void say(const char* format, ...) {
   static const char prefix[] = "init: ";
   char line[1024];
@@ -92,7 +92,7 @@ __attribute__((format(printf, 1, 2))) static void say(const char* format, ...) {
   }
 }
 
-// Waits, for a limited time, until the console has printed everything: a reboot drops what is still queued.
+// Waits, for a limited time, until the console has printed everything: a reboot discards queued output.
 static void drain_console(void) {
   const struct timespec pause_time = {.tv_nsec = 1000000};
   for (int i = 0; i < kConsoleDrainMilliseconds; i++) {
@@ -106,8 +106,9 @@ static void drain_console(void) {
   }
 }
 
-// The command line of enclaves has reboot=k: a reset by the keyboard controller. On a machine without one the kernel
-// tries for 1.4 s and then jumps to the firmware, which may start the enclave again; there a triple fault resets.
+// The command line of enclaves has reboot=k: a reset by the keyboard controller. On a machine without one, the kernel
+// tries for 1.4 s and then jumps to the firmware, which may start the enclave again; on such a machine, use a triple
+// fault instead.
 static void choose_reset(void) {
 #ifdef __x86_64__
   enum { kKeyboardStatusPort = 0x64, kNobodyThere = 0xFF };
@@ -117,7 +118,7 @@ static void choose_reset(void) {
   int fd = open("/sys/kernel/reboot/type", O_WRONLY | O_CLOEXEC);
   if (fd < 0) return;
   if (write(fd, "triple", 6) < 0) {
-    // an older kernel: it will go the long way
+    // An older kernel: it will take the slow path
   }
   close(fd);
 #endif
@@ -131,7 +132,7 @@ _Noreturn static void end_enclave(void) {
   for (;;) pause();
 }
 
-// For what makes it pointless to go on. `remedy` tells the reader of the console what to do.
+// For unrecoverable errors. `remedy` tells the reader of the console what to do.
 __attribute__((format(printf, 2, 3))) _Noreturn static void fail(const char* remedy, const char* format, ...) {
   char what[512];
   va_list arguments;
@@ -156,7 +157,7 @@ enum { kNoSuidExec = MS_NOSUID | MS_NOEXEC, kRestricted = MS_NODEV | MS_NOSUID |
 
 static const struct Mount dev_mount = {"dev", "/dev", "devtmpfs", NULL, kNoSuidExec};
 
-// What a container finds mounted, besides /dev. A target that is missing is created.
+// File systems that a container expects, besides /dev. Missing targets are created.
 static const struct Mount container_mounts[] = {
     {"proc", "/proc", "proc", NULL, kRestricted},
     {"tmpfs", "/run", "tmpfs", "mode=0755", kRestricted},
@@ -176,8 +177,8 @@ static const struct {
     {"/dev/stderr", "/proc/self/fd/2"},
 };
 
-// Returns 0 or an errno. A target that has this file system already counts as mounted: kernels with
-// CONFIG_DEVTMPFS_MOUNT have /dev before us.
+// Returns 0 or an errno. A target that already has this file system counts as mounted: kernels with
+// CONFIG_DEVTMPFS_MOUNT mount /dev before us.
 static int try_mount(const struct Mount* m) {
   if (mkdir(m->target, 0755) < 0 && errno != EEXIST) return errno;
   if (mount(m->source, m->target, m->type, m->flags, m->options) < 0 && errno != EBUSY) return errno;
@@ -189,8 +190,8 @@ static void mount_or_fail(const struct Mount* m) {
   if (error != 0) fail(kKernelRemedy, "mounting %s on %s failed: %s", m->type, m->target, strerror(error));
 }
 
-// Mounts every cgroup (version 1) controller that the kernel lists as enabled on /sys/fs/cgroup/NAME. A controller
-// that cannot be mounted is named and left out: the kernel may know it in version 2 only.
+// Mounts every enabled cgroup (version 1) controller of the kernel on /sys/fs/cgroup/NAME. A controller that cannot be
+// mounted is reported and skipped: the kernel may support it in version 2 only.
 static void mount_cgroups(void) {
   static const char list[] = "/proc/cgroups";
   FILE* file = fopen(list, "re");
@@ -224,8 +225,8 @@ static void mount_container_file_systems(void) {
   mount_cgroups();
 }
 
-// Makes /rootfs the root of everything. The root of an initramfs can be neither unmounted nor given to pivot_root, so
-// /rootfs becomes a mount and is moved over it.
+// Makes /rootfs the root of everything. The root of an initramfs can be neither unmounted nor passed to pivot_root, so
+// /rootfs becomes a mount that is moved over it.
 static void enter_container_root(void) {
   static const char root[] = "/rootfs";
   const char* step;
@@ -238,8 +239,8 @@ static void enter_container_root(void) {
 
 // ---- Console, NSM, heartbeat --------------------------------------------------------------------------------------
 
-// Standard input, output and error become /dev/console. Without a console (the kernel has no driver for what
-// console= names) the enclave runs on, in silence.
+// Standard input, output and error become /dev/console. Without a console (the kernel has no driver for what console=
+// names) the enclave runs on silently.
 static void open_console(void) {
   for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++) {
     int flags = (fd == STDIN_FILENO ? O_RDONLY : O_WRONLY) | O_NOCTTY | O_CLOEXEC;
@@ -255,7 +256,7 @@ static void open_console(void) {
   }
 }
 
-// Loads the driver of the Nitro Security Module, when the bootstrap ramdisk has it.
+// Loads the driver of the Nitro Security Module, if the bootstrap ramdisk has it.
 static void load_nsm_driver(void) {
   static const char module[] = "/nsm.ko";
   int fd = open(module, O_RDONLY | O_CLOEXEC);
@@ -304,8 +305,8 @@ static void send_heartbeat(void) {
 
 // ---- The command --------------------------------------------------------------------------------------------------
 
-// Reads the lines of `path` into an array that ends with NULL, and removes the file. NULL for a file without lines.
-// Each line is one entry as it stands, an empty one too; the newline after the last is optional.
+// Reads the lines of `path` into an array that ends with NULL, and removes the file. Returns NULL for a file without
+// lines. Each line is one entry, unchanged, even if it is empty; the newline after the last one is optional.
 static char** read_lines(const char* path) {
   FILE* file = fopen(path, "re");
   if (file == NULL) fail(kImageRemedy, "opening %s failed: %s", path, strerror(errno));
@@ -344,7 +345,7 @@ static const char* variable(char* const* environment, const char* name) {
   return NULL;
 }
 
-// Runs in the child. The default path comes first, then the image's own.
+// Runs in the child. The default path is searched first, then the image's own.
 _Noreturn static void execute(char** argv, char** envp) {
   setenv("PATH", kDefaultPath, 1);
   execvpe(argv[0], argv, envp);
@@ -353,13 +354,13 @@ _Noreturn static void execute(char** argv, char** envp) {
     setenv("PATH", image_path, 1);
     execvpe(argv[0], argv, envp);
   }
-  // The numbers that shells use: 127 for a command that is not there, 126 for one that cannot be run.
+  // The exit statuses of shells: 127 for a command that does not exist, 126 for one that cannot be run.
   int error = errno;
   say("cannot run '%.200s': %s; see the command (CMD, ENTRYPOINT) of the container image", argv[0], strerror(error));
   _exit(error == ENOENT ? 127 : 126);
 }
 
-// Starts the command in a session of its own, with no signal blocked. It has no controlling terminal.
+// Starts the command in its own session, with no signal blocked. It has no controlling terminal.
 static pid_t start(char** argv, char** envp) {
   pid_t pid = fork();
   if (pid < 0) fail("give the enclave more memory", "starting '%.200s' failed: %s", argv[0], strerror(errno));
@@ -371,7 +372,7 @@ static pid_t start(char** argv, char** envp) {
   execute(argv, envp);
 }
 
-// Waits for signals, all of which are blocked: children that ended are reaped, every other signal goes on to the
+// Waits for signals, all of which are blocked: reaps children that have ended, and forwards every other signal to the
 // command. Returns the wait status of `command`.
 static int supervise(pid_t command) {
   sigset_t all;
@@ -399,7 +400,7 @@ int main(void) {
     static const char text[] = "init: this is the first process of an enclave; it does nothing elsewhere\n";
     return write(STDERR_FILENO, text, sizeof text - 1) < 0 ? 2 : 1;
   }
-  // Blocked signals wait for supervise(). A child resets this in start().
+  // Blocked signals stay pending for supervise(). A child resets this in start().
   sigset_t all;
   sigfillset(&all);
   sigprocmask(SIG_BLOCK, &all, NULL);

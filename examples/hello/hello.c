@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// A small enclave program. It prints the greeting of its environment once a second, answers every connection to vsock
-// port 5005 with the greeting and what it was sent, and tells its parent (CID 3, port 5006) that it is there, as soon
-// as somebody listens.
+// A small enclave program. It prints the greeting from its environment once a second, answers every connection to vsock
+// port 5005 with the greeting and the received text, and reports to its parent (CID 3, port 5006) as soon as that
+// listens.
 #include <errno.h>
 #include <poll.h>
 #include <signal.h>
@@ -15,7 +15,7 @@
 
 enum { kEchoPort = 5005, kParentPort = 5006, kParentCid = 3 };
 
-// As in linux/vm_sockets.h, which the C library used here does not have.
+// As in linux/vm_sockets.h, which the C library used here lacks.
 struct vsock_address {
   sa_family_t family;
   unsigned short reserved;
@@ -31,7 +31,7 @@ static int vsock_socket(void) {
 }
 
 static void answer(int connection, const char* greeting) {
-  // Whoever connects and says nothing must not stop the greeting.
+  // A client that connects and sends nothing must not stop the greeting.
   struct timeval limit = {.tv_sec = 1};
   setsockopt(connection, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
   char request[256];
@@ -42,7 +42,7 @@ static void answer(int connection, const char* greeting) {
   close(connection);
 }
 
-// 1 once the parent has been told.
+// Returns 1 once the parent has been told.
 static int tell_parent(const char* greeting) {
   struct vsock_address parent = {.family = AF_VSOCK, .port = kParentPort, .cid = kParentCid};
   int fd = vsock_socket();
