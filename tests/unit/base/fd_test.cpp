@@ -70,7 +70,7 @@ TEST(ReadTextFile, RefusesAFolderAndWhatNeverEnds) {
   EXPECT_FALSE(read_text_file(folder.path()));
   const auto endless = read_text_file("/dev/zero", 100000);
   ASSERT_FALSE(endless);
-  EXPECT_NE(endless.error().message().find("larger than the 100000 bytes"), std::string::npos);
+  EXPECT_NE(endless.error().message().find("larger than 100000 bytes"), std::string::npos);
 }
 
 }  // namespace
