@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the integration tests share: the tool under test in an environment of its own, images for it, and what it may not leave behind.
+"""Common parts of the integration tests: the tool under test in a separate environment, images for it, and checks that it leaves nothing
+behind.
 
 Environment: NITRO_CLI (the tool), NITRO_CLI_BLOBS (kernel and init). Optional: NITRO_TEST_USER, run the tool as this user;
-NITRO_TEST_MACHINE=nitro-enclave, run enclaves on a QEMU that has this machine: that of NITRO_CLI_QEMU, or of the PATH, or the one that lies
-beside the project in ../shared/parent."""
+NITRO_TEST_MACHINE=nitro-enclave, run enclaves on a QEMU that has this machine: that of NITRO_CLI_QEMU, or of the PATH, or the one in
+../shared/parent beside the project."""
 import contextlib
 import hashlib
 import io
@@ -30,7 +31,7 @@ def skip(why):
 
 
 def wait_until(condition, seconds=60.0):
-    """Whether the condition comes to hold; the limit is there so that a test that hangs ends."""
+    """Whether the condition becomes true; the limit only stops a test that hangs."""
     end = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > end:
@@ -40,8 +41,8 @@ def wait_until(condition, seconds=60.0):
 
 
 def not_installed(absent):
-    """Why a test cannot run without the things named, or nothing when there are none. tests/run, which installs what
-    bootstrap/debian-packages lists, does not accept it."""
+    """Why a test cannot run without the named things, or None if there are none. tests/run, which installs everything that
+    bootstrap/debian-packages lists, does not accept this reason."""
     return f"{', '.join(absent)} is not installed" if absent else None
 
 
@@ -58,10 +59,10 @@ def needed(name, why):
 
 
 def choose_machine(folder):
-    """Sets NITRO_CLI_QEMU so that enclaves run on the machine that NITRO_TEST_MACHINE asks for."""
+    """Sets NITRO_CLI_QEMU so that enclaves run on the machine named by NITRO_TEST_MACHINE."""
     machine = os.environ.get("NITRO_TEST_MACHINE")
     if not machine:
-        # A QEMU with the machine would be used with it; these tests are about any other.
+        # A QEMU with that machine would use it; these tests are about the other machines.
         return
     packed = HERE.parents[2] / "shared/parent/qemu-system-x86_64.xz"
     for candidate in (os.environ.get("NITRO_CLI_QEMU"), shutil.which("qemu-system-x86_64"), packed):
@@ -79,7 +80,7 @@ def choose_machine(folder):
 
 
 def copy_tool(folder):
-    """nitro-cli, and what it executes, in places below `folder` that are to each other as they are installed; its path."""
+    """Copies nitro-cli, and what it executes, below `folder`, with the relative paths of an installation; returns its path."""
     tool = pathlib.Path(needed("NITRO_CLI", "build the project first"))
     for program in (pathlib.Path("bin/nitro-cli"), pathlib.Path("libexec/nitro-cli/nitro-cli-image")):
         copy = pathlib.Path(folder) / program
@@ -89,14 +90,14 @@ def copy_tool(folder):
 
 
 def build_guest(folder):
-    """The static program that runs in the enclaves."""
+    """Builds the static program that runs in the enclaves."""
     path = f"{folder}/guest"
     subprocess.run(["musl-gcc", "-static", "-Os", "-Wall", "-Wextra", "-Werror", "-o", path, str(HERE / "guest/guest.c")], check=True)
     return path
 
 
 def docker_archive(path, files, command, environment=(), tag="test:latest"):
-    """A container image as `docker save` writes it. `files`: name -> (content, mode)."""
+    """Writes a container image like `docker save`. `files`: name -> (content, mode)."""
     def member(archive, name, content, mode=0o644):
         info = tarfile.TarInfo(name)
         info.size, info.mode = len(content), mode
@@ -131,7 +132,7 @@ class Result:
 
 
 class Tool:
-    """nitro-cli with folders of its own for sockets and logs; close() demands that nothing is left of it."""
+    """nitro-cli with separate folders for sockets and logs; close() requires that nothing is left of it."""
 
     def __init__(self):
         self.path = needed("NITRO_CLI", "build the project first")
@@ -171,7 +172,7 @@ class Tool:
         return result.json
 
     def console(self, enclave, until, seconds=20):
-        """What `console` prints until it contains `until`."""
+        """The output of `console` until it contains `until`."""
         process = self.start("console", "--enclave-id", enclave["EnclaveID"])
         os.set_blocking(process.stdout.fileno(), False)
         text, end = "", time.monotonic() + seconds
@@ -195,7 +196,7 @@ class Tool:
         return connection
 
     def connect(self, enclave, port):
-        """A connection to a port of the enclave, or None when nobody answers there."""
+        """A connection to a port of the enclave, or None if nothing listens there."""
         connection = socket.socket(socket.AF_UNIX)
         connection.settimeout(20)
         connection.connect(f"{self.vsock_folder(enclave)}/connect")
@@ -211,7 +212,7 @@ class Tool:
         return connection
 
     def processes(self):
-        """Those that have this test's folder in their environment or command line, zombies apart."""
+        """Processes with this test's folder in their environment or command line, except zombies."""
         found = []
         for pid in filter(str.isdigit, os.listdir("/proc")):
             with contextlib.suppress(OSError):
@@ -221,7 +222,7 @@ class Tool:
         return found
 
     def leftovers(self, seconds=60):
-        """What of processes and sockets is still there; waits for it to go."""
+        """Remaining processes and sockets; waits for them to disappear."""
         end = time.monotonic() + seconds
         while True:
             left = [*self.processes(), *os.listdir(self.sockets)]
@@ -237,7 +238,7 @@ class Tool:
 
 
 class EnclaveTest(unittest.TestCase):
-    """A test with a tool of its own and the images that the class needs."""
+    """A test with its own tool and the images that the class needs."""
 
     @classmethod
     def setUpClass(cls):
@@ -255,7 +256,7 @@ class EnclaveTest(unittest.TestCase):
 
     @classmethod
     def share_with_user(cls):
-        """The project may lie where only its owner may look."""
+        """The project may be in a folder that only its owner may enter."""
         shutil.copytree(os.environ["NITRO_CLI_BLOBS"], f"{cls.shared}/blobs")
         os.environ.update(NITRO_CLI_BLOBS=f"{cls.shared}/blobs", NITRO_CLI=copy_tool(cls.shared))
 

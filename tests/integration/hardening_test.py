@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the linker wrote into every program and shared library of the build: see src/hardening.cmake.
+"""Checks the hardening of every program and shared library of the build, as written by the linker: see src/hardening.cmake.
 
     hardening_test.py PROGRAM...
 
-NITRO_FORTIFIED=1: the build optimises, so that calls with a buffer's size are checked ones."""
+NITRO_FORTIFIED=1: an optimised build, in which calls with a buffer of known size are checked ones."""
 import os
 import re
 import subprocess
@@ -11,7 +11,7 @@ import sys
 import unittest
 
 PROGRAMS = sys.argv[1:]
-# Too small to have a buffer.
+# Programs too small to have a buffer.
 WITHOUT_BUFFERS = {"nitro_device_preloaded"}
 
 

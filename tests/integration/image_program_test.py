@@ -43,7 +43,7 @@ class TheProgramThatMakesImages(unittest.TestCase):
         self.assertEqual((result.returncode, result.stdout), (19, ""))
         self.assertIn(program, result.stderr)
         self.assertIn("[ E19 ]", result.stderr)
-        # The others do not need it.
+        # The other commands do not need it.
         self.assertEqual(self.run_tool("explain", "--error-code", "E19").returncode, 0)
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The life of local enclaves, through the tool as a user has it."""
+"""The life of local enclaves, through the tool as users run it."""
 import contextlib
 import json
 import os
@@ -207,7 +207,7 @@ class StartsThatFail(EnclaveTest):
         self.assertIn("CID 77", result.err)
 
     def test_an_interrupted_start_is_undone(self):
-        # An enclave that never boots, so that no start is too quick for the signal.
+        # An enclave that never boots, so that the start cannot finish before the signal.
         fake = pathlib.Path(self.tool.folder) / "qemu-system-fake"
         fake.write_text('#!/bin/sh\ncase "$*" in *version*) echo "QEMU emulator version 8.0.0";; *help*) echo "microvm m";; '
                         '*) exec sleep 1000;; esac\n')
@@ -224,13 +224,13 @@ class StartsThatFail(EnclaveTest):
                     process.send_signal(number)
                     process.communicate(timeout=60)
                     self.assertEqual(process.returncode, -number)
-                    # When the signal could be caught, nothing is left at the moment in which the command has ended.
+                    # If the signal could be caught, nothing is left at the moment the command has ended.
                     self.assertEqual(self.tool.leftovers(*([] if number == signal.SIGKILL else [0])), [])
 
 
 class BuildsThatFail(EnclaveTest):
     def writes_without_a_name(self, pid):
-        """Whether the process has a file open in the test's folder that has no name yet (O_TMPFILE), and something in it."""
+        """Whether the process has an unnamed file (O_TMPFILE) with content open in the test's folder."""
         with contextlib.suppress(OSError):
             for descriptor in pathlib.Path(f"/proc/{pid}/fd").iterdir():
                 if os.readlink(descriptor).startswith(f"{self.tool.folder}/#") and descriptor.stat().st_size > 1 << 20:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A QEMU that has the nitro-enclave machine: the image runs as it is, and /dev/nsm answers in it."""
+"""A QEMU with the nitro-enclave machine: the image runs unmodified, and /dev/nsm answers in it."""
 from enclave import EnclaveTest, main
 
 

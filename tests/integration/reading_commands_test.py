@@ -15,7 +15,7 @@ sys.dont_write_bytecode = True
 from enclave import main
 
 GOLDEN = pathlib.Path(__file__).resolve().parents[1] / "data/golden/eif"
-# What is read at once; sizes around it, and one that takes many rounds.
+# The read size; sizes around it, and one that takes many reads.
 PIECE = 256 << 10
 SIZES = (0, 1, PIECE - 1, PIECE, PIECE + 1, 5 * PIECE + 17)
 

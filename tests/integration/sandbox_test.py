@@ -24,7 +24,7 @@ class Privileges(EnclaveTest):
         return children[0]
 
     def has_filter(self):
-        """Whether this QEMU was built with its filter of system calls."""
+        """Whether this QEMU was built with its system call filter."""
         qemu = os.environ.get("NITRO_CLI_QEMU") or f"qemu-system-{os.uname().machine}"
         return subprocess.run([qemu, "-sandbox", "on", "-machine", "help"], capture_output=True, check=False).returncode == 0
 
@@ -84,7 +84,7 @@ class Secrets(EnclaveTest):
         with socket.socket() as registry:
             registry.bind(("127.0.0.1", 0))
             registry.listen()
-            # It is connected to and never answers.
+            # It accepts connections and never answers.
             process = self.tool.start("build-enclave", "--docker-uri", f"docker://127.0.0.1:{registry.getsockname()[1]}/app:1",
                                       "--output-file", f"{self.tool.folder}/x.eif")
             self.addCleanup(process.communicate)

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the recorded cases do not show: every refusal of the driver is told in one sentence and leaves nothing behind, and where we differ
-from the reference on purpose (docs/differences.md)."""
+"""What the recorded cases do not cover: every refusal of the driver is reported in one sentence and leaves nothing behind; and our intended
+differences from the reference (docs/differences.md)."""
 import contextlib
 import fcntl
 import json
@@ -31,7 +31,7 @@ class DeviceTest(unittest.TestCase):
         return machine
 
     def fails(self, machine, command, code, *words):
-        """The command fails with this code, says so in these words, and nothing is left of it."""
+        """The command fails with this code and these words, and leaves nothing behind."""
         done = machine.run(command)
         self.assertEqual((done.returncode, done.stdout), (39, ""), done.stderr)
         self.assertEqual(sorted(set(re.findall(r"\[ (E\d\d) \]", done.stderr))), sorted({code, "E39"}), done.stderr)
@@ -47,7 +47,7 @@ class DeviceTest(unittest.TestCase):
 
 
 def processes_with(marker):
-    """Processes whose environment has this text. Those that have ended show none."""
+    """Processes whose environment contains this text. Those that have ended show none."""
     found = []
     for entry in pathlib.Path("/proc").glob("[0-9]*/environ"):
         try:
@@ -62,7 +62,7 @@ class Refusals(DeviceTest):
     def test_every_error_of_the_driver_is_explained_and_undone(self):
         for call in CALLS:
             for number in (*DRIVER_ERRORS, *SYSTEM_ERRORS):
-                # One number after the other at each call would take long: each call sees a third of them, each number is seen.
+                # Trying every number at each call would take long: each call gets a third of them, and each number comes up.
                 if (number + CALLS.index(call)) % 3 != 0:
                     continue
                 with self.subTest(call=call, number=number):
@@ -149,7 +149,7 @@ class Boot(DeviceTest):
         self.leaves_nothing(machine)
 
     def test_an_enclave_that_stays_silent_fails_when_its_time_is_over(self):
-        # 90 s for an image of up to 6 GiB and 90 s for memory of up to 100 GiB, of which a hundredth passes here.
+        # 90 s for an image of up to 6 GiB and 90 s for memory of up to 100 GiB, sped up a hundredfold here.
         machine = self.machine({"NITRO_DEVICE_HEARTBEAT": "none", "NITRO_DEVICE_TIMERS": "0.01"})
         machine.every_start_beats = False
         begin = time.monotonic()
@@ -157,7 +157,7 @@ class Boot(DeviceTest):
         self.assertGreaterEqual(time.monotonic() - begin, 1.8)
         self.assertIn("TIMER 180 s", machine.lines())
         self.assertEqual(sum(line.startswith("START_ENCLAVE") for line in machine.lines()), 1)
-        # The port for heartbeats is free again, too.
+        # The heartbeat port is free again too.
         machine.environment["NITRO_DEVICE_HEARTBEAT"] = "right"
         done = machine.run(RUN)
         self.assertEqual(done.returncode, 0, done.stderr)
@@ -188,7 +188,7 @@ class Boot(DeviceTest):
 
 
 class Interrupted(DeviceTest):
-    """While the driver is busy, which nothing can interrupt, no further call is made of it."""
+    """After an interruption the driver, whose calls cannot be interrupted, is not called again."""
 
     def start(self, machine, command=RUN):
         return subprocess.Popen([machine.cli, *command.replace("DIR", machine.folder).split()], env=machine.environment,
@@ -202,7 +202,7 @@ class Interrupted(DeviceTest):
         return next(int(pid) for pid in processes_with(marker) if int(pid) != command.pid)
 
     def test_between_two_regions_a_signal_is_noticed(self):
-        # 32 regions of 0.2 s each: a start that goes on would take more than 6 s.
+        # 32 regions of 0.2 s each: a start that continues would take more than 6 s.
         for target, number in (("command", signal.SIGINT), ("command", signal.SIGTERM), ("command", signal.SIGKILL),
                                ("process", signal.SIGTERM), ("process", signal.SIGINT)):
             with self.subTest(target=target, signal=number):
@@ -218,7 +218,7 @@ class Interrupted(DeviceTest):
                     self.assertIn("[ E36 ]", err)
                     self.assertIn(f"received signal {int(number)}", err)
                 self.leaves_nothing(machine)
-                # The region that was being given, and one more if the signal came just behind the look for it.
+                # The region being added, and one more if the signal came just after the check for it.
                 self.assertLessEqual(self.count(machine, "SET_USER_MEMORY_REGION"), before + 2)
                 self.assertEqual(self.count(machine, "ADD_VCPU") + self.count(machine, "START"), 0, machine.lines())
 
@@ -260,7 +260,7 @@ class Interrupted(DeviceTest):
             fcntl.flock(other, fcntl.LOCK_EX)
             begin = time.monotonic()
             self.assertEqual(machine.run(RUN).returncode, 0)
-            # 10 s for the memory and 10 s for the CPUs, of which a twentieth passes here.
+            # 10 s for the memory and 10 s for the CPUs, sped up twentyfold here.
             self.assertGreaterEqual(time.monotonic() - begin, 1.0)
         self.assertEqual(machine.lines().count("TIMER 10 s"), 2)
 
@@ -269,7 +269,7 @@ class Interrupted(DeviceTest):
         machine.every_start_beats = False
         command = self.start(machine)
         self.assertTrue(wait_until(lambda: self.count(machine, "GET_IMAGE_LOAD_INFO")))
-        # An enclave that has not booted has no socket: there is nobody to ask or to end, as in the reference.
+        # An enclave that has not booted has no socket, so it can be neither queried nor terminated, as in the reference.
         for asked, status, printed in (("describe-enclaves", 0, "[]\n"), ("terminate-enclave --all", 0, "[]\n"),
                                        ("terminate-enclave --enclave-name image", 58, "")):
             done = machine.run(asked)
@@ -292,7 +292,7 @@ class Life(DeviceTest):
         self.leaves_nothing(machine)
 
     def test_stuck_processes_are_waited_for_and_counted(self):
-        # So long for an answer, and for the end of an enclave, whose memory may be large; of this a hundredth passes here.
+        # The time limits for an answer, and for ending an enclave, whose memory may be large, sped up a hundredfold here.
         for command, seconds in (("describe-enclaves", 3), ("terminate-enclave --all", 120)):
             with self.subTest(command):
                 machine = self.machine()
@@ -324,9 +324,9 @@ class Life(DeviceTest):
 
     @contextlib.contextmanager
     def console_of(self, machine):
-        """What accepts connections to the console of an enclave in debug mode, which is running."""
+        """Accepts connections to the console of a running enclave in debug mode."""
         with socket.socket(socket.AF_UNIX) as console:
-            # The hypervisor is CID 0, the port that of the enclave's CID (16).
+            # The hypervisor is CID 0; the port is derived from the enclave's CID (16).
             console.bind(f"\0nitro-device:{os.path.basename(machine.folder)}:0:10016")
             console.listen()
             self.assertEqual(machine.run(f"{RUN} --debug-mode").returncode, 0)
@@ -349,7 +349,7 @@ class Life(DeviceTest):
         machine = self.machine()
         with self.console_of(machine) as console:
             def show(limit):
-                """What is printed when the console says something 0.3 s after the connection, and how the command ends."""
+                """The output if the console prints something 0.3 s after the connection, and how the command ends."""
                 process = subprocess.Popen([machine.cli, "console", "--enclave-name", "image", *limit], env=machine.environment,
                                            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
                 connection, _ = console.accept()

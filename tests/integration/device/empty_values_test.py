@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An empty value is a value: every option of nitro-cli, given empty, beside the numbers and files of run-enclave that are hard to tell
-from none. The table has the exit status and the codes on stderr of nitro-cli 1.5.0 of the AWS tools; where ours differ, both stand in
-the row. NITRO_REFERENCE_CLI may name an installed nitro-cli 1.5.0: then its column is tried, too."""
+"""An empty value is a value: gives every option of nitro-cli an empty value, and tries those numbers and files of run-enclave that are hard
+to distinguish from no value. The table has the exit status and the codes on stderr of nitro-cli 1.5.0 of the AWS tools; where ours differ,
+the row has both. If NITRO_REFERENCE_CLI names an installed nitro-cli 1.5.0, its column is tested too."""
 import json
 import os
 import pathlib
@@ -34,7 +34,7 @@ def config(**members):
     return {**CONFIG, **members}
 
 
-# The command line, or the content of --config; how the reference ends; how ours ends, where it is not the same.
+# The command line, or the content of --config; the reference's result; our result, where it differs.
 CASES = (
     (run(eif_path=""), "39 E19 E39", None),
     (run(memory=""), "3 E03", None),
@@ -78,12 +78,12 @@ CASES = (
     (words("sign-eif", {**SIGN, "--private-key": ""}), "60 E60", None),
     (["run-enclave", ""], "2", None),
     ([""], "2", None),
-    # Enclaves without a name are refused (docs/differences.md). Last, as the reference runs them.
+    # Enclaves without a name are refused (docs/differences.md). Last, as the reference does run them.
     (run(enclave_name=""), "0", "58 E58"),
     (config(cpu_count=1, enclave_name=""), "0", "58 E58"),
 )
 
-# build-enclave of the reference takes images of an engine only, so that its codes cannot be had here.
+# build-enclave of the reference takes images only from an engine, so its codes cannot be observed here.
 BUILD_CASES = (
     ({"--docker-uri": ""}, "50 E50"),
     ({"--docker-dir": ""}, "49 E49"),

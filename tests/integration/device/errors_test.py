@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Every error code, brought about for real: its line on stderr, the exit status, what explain says, the log and the file with the
-steps that led to it. What the kernel has to refuse is refused by strace(1), which answers a system call in its place."""
+"""Every error code, caused for real: its line on stderr, the exit status, the output of explain, the log and the file with the steps that
+led to it. Failures of the kernel are injected with strace(1)."""
 import fcntl
 import os
 import pathlib
@@ -16,10 +16,10 @@ from enclave import absent_programs
 
 KEYS = DATA / "golden/keys"
 RUN = "run-enclave --eif-path DIR/image.eif --memory 64 --cpu-count 1"
-# Told by the enclave process, in its own words; the command then ends with E39.
+# Reported by the enclave process in its own words; the command then ends with E39.
 BY_PROCESS = 39
 
-# Codes of the reference that nothing brings about here.
+# Codes of the reference that nothing causes here.
 NEVER_SEEN = {
     "E00": "the one place is uname(2), which cannot fail",
     "E08": "commands are read from sockets only",
@@ -43,8 +43,8 @@ NEVER_SEEN = {
 
 
 class Case:
-    """`command` ends with `code`. `refuse`: system calls that strace answers, as its option inject has them; with `processes`, in the
-    processes that the command starts too. `machine`: what Machine is given. `prepare`: called with the machine before."""
+    """`command` ends with `code`. `refuse`: system calls for strace's option inject; with `processes`, also in the processes that the
+    command starts. `machine`: arguments of Machine. `prepare`: called with the machine beforehand."""
 
     def __init__(self, code, command, *, status=None, refuse=(), processes=False, machine=None, environment=None, prepare=None, path=None,
                  stdout=subprocess.PIPE):
@@ -66,7 +66,7 @@ def start_in_debug_mode(machine):
 
 
 def offer_console(machine):
-    """A console that says nothing, for the enclave with CID 16."""
+    """A silent console for the enclave with CID 16."""
     start_in_debug_mode(machine)
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(f"\0nitro-device:{os.path.basename(machine.folder)}:0:10016")
@@ -85,7 +85,7 @@ def offer_talking_console(machine):
 
 
 def answer_with_a_failure(machine):
-    """An enclave process that says EIO, and how the enclave is called."""
+    """An enclave process that answers EIO, and the name of the enclave."""
     def message(cbor):
         return len(cbor).to_bytes(8, "little") + cbor
     listener = socket.socket(socket.AF_UNIX)
@@ -110,7 +110,7 @@ def never_answer(machine):
 
 
 def hold_every_cid(machine):
-    """The part of the lock file that the CIDs of local enclaves have (enclave_proc/registry/folder_lock.h)."""
+    """Locks the part of the lock file for the CIDs of local enclaves (enclave_proc/registry/folder_lock.h)."""
     machine.lock_file = open(f"{machine.folder}/s/.lock", "w", encoding="ascii")
     fcntl.fcntl(machine.lock_file, fcntl.F_OFD_SETLK, struct.pack("hhqqi", fcntl.F_WRLCK, os.SEEK_SET, 1 << 62, 1 << 32, 0))
 

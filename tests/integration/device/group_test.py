@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Who may do what on a machine with the group `ne`: folders, sockets and the log have the owners and modes that the reference's configuration
-script and its processes give them. Needs root: the script runs itself again in a mount namespace of its own, where the machine's folders are
-empty and the group exists, so nothing of the machine is touched."""
+"""Permissions on a machine with the group `ne`: folders, sockets and the log have the owners and modes that the reference's configuration
+script and its processes give them. Needs root: the script runs itself again in a new mount namespace, where the machine's folders are empty
+and the group exists, so nothing of the machine is touched."""
 import glob
 import os
 import pathlib
@@ -18,11 +18,11 @@ from standin import Machine, is_gone, main, wait_until  # first: it makes enclav
 from enclave import absent_programs, skip
 
 SOCKETS, LOGS = "/run/nitro_enclaves", "/var/log/nitro_enclaves"
-GROUP = 4242  # what `ne` is in the namespace
+GROUP = 4242  # the ID of `ne` in the namespace
 RUN = "run-enclave --eif-path DIR/image.eif --memory 64 --cpu-count 1"
 INSIDE = "NITRO_GROUP_TEST_INSIDE"
 
-# Users are numbers: nobody has to know them.
+# Users are numbers, so no account is needed.
 MEMBER, OTHER_MEMBER, STRANGER = 60001, 60002, 60003
 
 
@@ -51,7 +51,7 @@ class Group(unittest.TestCase):
         self.addCleanup(machine.close)
         self.machine = machine
         machine.every_start_beats = False
-        # The project may lie where only its owner may look.
+        # The project may be in a folder that only its owner may enter.
         os.chmod(machine.folder, 0o755)
         for name in (machine.cli, machine.environment["LD_PRELOAD"]):
             shutil.copy(name, machine.folder)
@@ -80,7 +80,7 @@ class Group(unittest.TestCase):
         return self.machine.started[-1]
 
     def socket_of(self, enclave):
-        """The socket that an enclave's process made: the slot's number is the part of the ID behind -enc."""
+        """The socket of an enclave's process: the slot's number is the part of the ID after -enc."""
         number = enclave["EnclaveID"].rpartition("-enc")[2]
         return f"{SOCKETS}/{number}.sock"
 
@@ -131,7 +131,7 @@ class Group(unittest.TestCase):
         another = self.start_as("other member")
         done = self.run_as("root", "terminate-enclave --all")
         self.assertEqual(sorted(re.findall(r'"EnclaveID": "(.*)"', done.stdout)), sorted([of_root["EnclaveID"], another["EnclaveID"]]))
-        # The lock file of one user, which another used last, is removed by a command of its owner or of root.
+        # A lock file of one user, last used by another, is removed by a command of its owner or of root.
         self.assertEqual(self.names("root"), [])
         self.assertEqual(os.listdir(SOCKETS), [])
 
@@ -165,7 +165,7 @@ class Group(unittest.TestCase):
     def test_a_member_cannot_take_away_the_socket_of_root_and_so_end_its_enclave(self):
         os.mkdir(SOCKETS)
         os.chown(SOCKETS, 0, GROUP)
-        os.chmod(SOCKETS, 0o775)  # as the packages of the AWS tools make it
+        os.chmod(SOCKETS, 0o775)  # as the packages of the AWS tools create it
         of_member = self.start_as("member")
         self.assertEqual(owner_and_mode(SOCKETS), (0, GROUP, "0o775"))
         of_root = self.start_as("root")
@@ -204,7 +204,7 @@ class Group(unittest.TestCase):
 
 
 def enter():
-    """Runs this script again in a namespace of its own."""
+    """Runs this script again in a new namespace."""
     if os.geteuid() != 0:
         skip("this test gives files to other users: run it as root")
     if why := absent_programs("unshare", "setpriv", "mount"):

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An enclave process among clients that mean no good: thousands that stay connected, half messages, lengths of 64 bits, garbage, and
-clients that never read. It does not grow, and others are served all the while."""
+"""An enclave process with malicious clients: thousands that stay connected, partial messages, lengths of 64 bits, garbage, and clients that
+never read. It does not grow, and keeps serving others."""
 import os
 import pathlib
 import socket
@@ -13,7 +13,7 @@ from standin import Machine, is_gone, main
 RUN = "run-enclave --eif-path DIR/image.eif --memory 64 --cpu-count 1"
 CONNECTIONS = 4000
 DESCRIBE = (b"\x09\0\0\0\0\0\0\0hDescribe" * 2) + b"\x0b\0\0\0\0\0\0\0\xa1hmetadata\xf5"
-# 256 sessions at once, each with one message that is not whole yet, are 16 MiB; the replies that nobody reads are smaller.
+# 256 concurrent sessions, each with one incomplete message, are 16 MiB; the unread replies are smaller.
 MOST_GROWTH_KIB = 24 * 1024
 
 OPENINGS = (
@@ -45,7 +45,7 @@ class Hostile(unittest.TestCase):
         self.path = next(pathlib.Path(f"{self.machine.folder}/s").glob("*.sock"))
 
     def is_served(self):
-        """The command waits 3 s for an answer, and says when there was none."""
+        """The command waits 3 s for an answer, and reports if there was none."""
         done = self.machine.run("describe-enclaves --metadata")
         self.assertEqual(done.returncode, 0, done.stderr)
         self.assertIn('"EnclaveName": "image"', done.stdout)
@@ -61,7 +61,7 @@ class Hostile(unittest.TestCase):
             try:
                 client.sendall(OPENINGS[number % len(OPENINGS)])
             except OSError:
-                pass  # refused already
+                pass  # already refused
             kept.append(client)
             if len(kept) > 900:
                 kept.pop(0).close()
@@ -76,7 +76,7 @@ class Hostile(unittest.TestCase):
         self.assertEqual(self.machine.run("terminate-enclave --all").returncode, 0)
 
     def test_a_visitor_who_says_nothing_is_shown_out_after_10_seconds(self):
-        # Of which a hundredth passes here. The trace is in the folder of the log, as the process may open no file elsewhere.
+        # Sped up a hundredfold here. The trace is in the log folder, as the process may not open files elsewhere.
         self.machine.trace = f"{self.machine.folder}/logs/trace"
         self.machine.environment |= {"NITRO_DEVICE_TIMERS": "0.01", "NITRO_DEVICE_TRACE": self.machine.trace}
         self.assertEqual(self.machine.run(f"{RUN} --enclave-name other").returncode, 0)

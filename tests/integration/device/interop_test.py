@@ -44,7 +44,7 @@ class Pair(unittest.TestCase):
 
     @contextlib.contextmanager
     def console(self, *texts):
-        """The console of the enclave with CID 16, which the hypervisor offers: prints `texts`, one for each connection, and closes it."""
+        """The console of the enclave with CID 16, as served by the hypervisor: prints one of `texts` for each connection, and closes it."""
         with socket.socket(socket.AF_UNIX) as listener:
             listener.bind(f"\0nitro-device:{os.path.basename(self.machine.folder)}:0:10016")
             listener.listen()

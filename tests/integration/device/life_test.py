@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Enclaves that end, and commands that are killed, in the middle of whatever they do: who waits is told, and the next command finds nothing
-wrong."""
+"""Enclaves that end and commands that are killed at any point: whoever waits is told, and the next command finds nothing wrong."""
 import contextlib
 import glob
 import json
@@ -16,7 +15,7 @@ from standin import Machine, is_gone, main, wait_until
 
 RUN = "run-enclave --eif-path DIR/image.eif --memory 64 --cpu-count 1"
 
-# A call that takes its time, so that the kill comes while it is made, and the line of the trace, how many of them, that are there then.
+# A slow call, so that the kill comes during it; and the line of the trace, and how often it is there by then.
 CALLS = (
     ("OPEN", None, 0),
     ("CREATE_VM", "OPEN", 1),
@@ -44,7 +43,7 @@ class Life(unittest.TestCase):
         return f"NITRO_DEVICE_NAME={os.path.basename(machine.folder)}".encode()
 
     def finds_nothing_wrong(self, machine):
-        """After a kill: what is listed can be ended, then nothing is left, and the same name can be had again."""
+        """After a kill: what is listed can be terminated, then nothing is left, and the same name can be used again."""
         listed = machine.run("describe-enclaves")
         self.assertEqual(listed.returncode, 0, listed.stderr)
         ended = machine.run("terminate-enclave --all")
@@ -58,14 +57,14 @@ class Life(unittest.TestCase):
         self.assertTrue(wait_until(lambda: is_gone(machine.started[-1]["ProcessID"])))
 
     def kill(self, machine, process, victim):
-        """Kills the command or the enclave's process, and waits for what they do about it."""
+        """Kills the command or the enclave's process, and waits for both to react."""
         victims = [process.pid] if victim == "command" else [int(pid) for pid in processes_with(self.marker(machine)) if int(pid) != process.pid]
         self.assertTrue(victims)
         for pid in victims:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         process.communicate(timeout=60)
-        # A start is undone, unless the enclave ran already.
+        # A start is undone, unless the enclave was already running.
         self.assertTrue(wait_until(lambda: not processes_with(self.marker(machine)) or glob.glob(f"{machine.folder}/s/*.sock")))
 
     def count(self, machine, start):
@@ -102,7 +101,7 @@ class Life(unittest.TestCase):
         machine = self.machine(NITRO_DEVICE_HEARTBEAT="none")
         first = self.start(machine, RUN)
         self.assertTrue(wait_until(lambda: self.count(machine, "START_ENCLAVE")))
-        # The port for heartbeats is one for all.
+        # There is only one heartbeat port.
         second = self.start(machine, RUN)
         out, err = second.communicate(timeout=60)
         self.assertEqual((second.returncode, out), (39, ""), err)
@@ -130,7 +129,7 @@ class Life(unittest.TestCase):
         process = self.start(machine, "run-enclave --config DIR/c.json --attach-console")
         out, err = process.communicate(timeout=60)
         self.addCleanup(machine.run, "terminate-enclave --all")
-        # Nobody offers a console here.
+        # No console is served here.
         self.assertEqual(process.returncode, 44, out + err)
         self.assertIn("START_ENCLAVE flags=1 cid=0 vcpus=1 mem=64M", machine.lines())
 
@@ -145,7 +144,7 @@ class Life(unittest.TestCase):
             with connection:
                 connection.sendall(b"Kernel panic\n")
                 owner = json.loads(machine.run("describe-enclaves").stdout)[0]["ProcessID"]
-                # The enclave is a process of its own here.
+                # The enclave is a separate process here.
                 enclave, = {int(pid) for pid in processes_with(self.marker(machine))} - {owner, process.pid}
                 os.kill(enclave, signal.SIGKILL)
                 self.assertTrue(wait_until(lambda: is_gone(owner)))

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""nitro-cli before a process that listens in the sockets folder and means no good: JSON that is made to exhaust the stack, the memory or
-the time of who parses it, and texts that are made for a terminal."""
+"""nitro-cli facing a malicious process that listens in the sockets folder: JSON designed to exhaust the stack, the memory or the time of
+its parser, and texts that attack a terminal."""
 import os
 import socket
 import threading
@@ -39,7 +39,7 @@ class Peer(unittest.TestCase):
         self.addCleanup(self.machine.close)
 
     def ask(self, content, command="describe-enclaves"):
-        """What the command does when the process sends `content` to everybody."""
+        """The result of the command if the process sends `content` to every client."""
         path = f"{self.machine.folder}/s/1.sock"
         with socket.socket(socket.AF_UNIX) as listener:
             listener.bind(path)

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""run-enclave and signed images: the one whose signature is right starts, each that is wrong does not, and the enclave that has been started
-meanwhile is ended. Keys and certificates are made with the openssl command; the machine is the stand-in of tests/support/nitro_device."""
+"""run-enclave and signed images: a correctly signed one starts; a wrongly signed one does not, and an enclave that was started meanwhile is
+terminated. Keys and certificates are made with the openssl command; the machine is the stand-in of tests/support/nitro_device."""
 import os
 import pathlib
 import re
@@ -24,13 +24,13 @@ PAST, SOON, FAR, FARTHER = "20000101000000Z", "20010101000000Z", "21000101000000
 
 
 class Image:
-    """An enclave image whose bytes can be changed; save() makes its checksum right again."""
+    """An enclave image whose bytes can be changed; save() corrects its checksum."""
 
     def __init__(self, path):
         self.data = bytearray(pathlib.Path(path).read_bytes())
 
     def section(self, kind):
-        """(number, where its content begins, how long that is) of the first section of this kind."""
+        """(number, start of the content, size of the content) of the first section of this kind."""
         for number in range(struct.unpack_from(">H", self.data, 26)[0]):
             offset = struct.unpack_from(">Q", self.data, OFFSETS + 8 * number)[0]
             found, _, size = struct.unpack_from(">HHQ", self.data, offset)
@@ -39,13 +39,13 @@ class Image:
         raise AssertionError(f"there is no section {kind}")
 
     def flip(self, kind, at):
-        """Changes one bit of a section's content; `at` counts from its end when it is negative."""
+        """Flips one bit of a section's content; a negative `at` counts from its end."""
         _, start, size = self.section(kind)
         self.data[start + at % size] ^= 1
         return self
 
     def publish(self, pem):
-        """Puts another certificate beside the signature, which is the image's last section: CBOR, an array with a number for each byte."""
+        """Replaces the certificate beside the signature, which is the image's last section: CBOR, an array with a number for each byte."""
         number, start, size = self.section(SIGNATURE_SECTION)
         assert start + size == len(self.data)
         content = self.data[start:]
@@ -114,7 +114,7 @@ class SignedImages(unittest.TestCase):
         self.assertEqual(machine.run("terminate-enclave --all").returncode, 0)
 
     def test_a_change_that_changes_nothing_starts(self):
-        # The way in which the others are made wrong is no reason to refuse them.
+        # The method of altering the other images is not itself a reason for refusal.
         machine = self.signed()
         path = f"{machine.folder}/image.eif"
         before = pathlib.Path(path).read_bytes()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""nitro-cli over the stand-in for the device (tests/support/nitro_device). Environment: NITRO_CLI (the tool), NITRO_DEVICE_STANDIN (the
+"""nitro-cli with the stand-in for the device (tests/support/nitro_device). Environment: NITRO_CLI (the tool), NITRO_DEVICE_STANDIN (the
 library)."""
 import contextlib
 import json
@@ -29,10 +29,10 @@ def is_gone(process):
 
 
 class Machine:
-    """One made-up parent instance with a nitro-cli of its own."""
+    """A simulated parent instance with its own nitro-cli."""
 
     def __init__(self, case=None, cli=None):
-        """`cli`: the tool, if it is not the one that NITRO_CLI names."""
+        """`cli`: the tool, if not that of NITRO_CLI."""
         case = case or {}
         self.cli = cli or os.environ["NITRO_CLI"]
         self.every_start_beats = True  # unless enclaves are killed before they can
@@ -76,7 +76,7 @@ class Machine:
             self.started.append(json.loads(done.stdout))
         if not self.every_start_beats:
             return done
-        # The other end of a heartbeat writes down what it got a moment after the tool has sent it.
+        # The other end of a heartbeat records what it received a moment after the tool has sent it.
         starts = sum(line.startswith("START_ENCLAVE") and "->" not in line for line in self.lines())
         wait_until(lambda: sum(line.startswith("HEARTBEAT") for line in self.lines()) >= starts)
         return done
@@ -90,7 +90,7 @@ class Machine:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(enclave["ProcessID"], signal.SIGKILL)
                 wait_until(lambda process=enclave["ProcessID"]: is_gone(process))
-        # The process of an enclave whose command has failed may be about to write its last line.
+        # The process of an enclave whose command has failed may still be about to write its last line.
         assert wait_until(self.remove_folder), f"{self.folder} is still written to"
 
     def remove_folder(self):

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The start of an enclave under odd circumstances: what the command inherited, what kind of file the image is, processes that are killed,
-and everything that may fail after the enclave runs. The machine is the stand-in of tests/support/nitro_device."""
+"""Starting enclaves under unusual circumstances: inherited state, kinds of image file, killed processes, and everything that can fail once
+the enclave runs. The machine is the stand-in of tests/support/nitro_device."""
 import contextlib
 import glob
 import os
@@ -34,7 +34,7 @@ class Start(unittest.TestCase):
         return done
 
     def started(self, machine):
-        """The processes of enclaves that run, by their sockets."""
+        """The processes of running enclaves, by their sockets."""
         return glob.glob(f"{machine.folder}/s/*.sock")
 
     def assert_nothing_is_left(self, machine):
@@ -138,13 +138,13 @@ class Start(unittest.TestCase):
         self.assertTrue(wait_until(lambda: any(line.startswith("START_ENCLAVE") for line in machine.lines())))
 
         def beat(byte, cid):
-            """What comes back for a heartbeat from this CID."""
+            """The reply to a heartbeat from this CID."""
             with socket.socket(socket.AF_UNIX) as enclave:
                 enclave.settimeout(60)
                 enclave.bind(f"\0nitro-device:{name}:{cid}:1")
                 enclave.connect(f"\0nitro-device:{name}:3:9000")
                 enclave.sendall(byte)
-                # Closed without an answer: with the byte unread that is a reset.
+                # Closed without an answer: with the byte unread, that is a reset.
                 with contextlib.suppress(ConnectionResetError):
                     return enclave.recv(1)
                 return b""
@@ -163,7 +163,7 @@ class Start(unittest.TestCase):
         if why := absent_programs("strace"):
             self.skipTest(why)
         machine = self.machine()
-        # Every call of listen(2) takes two seconds, the one of the enclave's socket among them.
+        # Every call of listen(2) takes two seconds, including that of the enclave's socket.
         command = subprocess.Popen(["strace", "-f", "-qq", "-o", "/dev/null", "-e", "inject=listen:delay_enter=2000000", machine.cli,
                                     "run-enclave", "--eif-path", f"{machine.folder}/image.eif", *TINY],
                                    env=machine.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
@@ -176,7 +176,7 @@ class Start(unittest.TestCase):
         self.assertTrue(seen, "no command looked at the right moment")
         self.assertEqual(self.run_tool(machine, "describe-enclaves").stdout.count(b"EnclaveID"), 1)
         self.assertEqual(self.run_tool(machine, "terminate-enclave", "--all").returncode, 0)
-        # strace stays as long as the enclave's process.
+        # strace lives as long as the enclave's process.
         out, err = command.communicate(timeout=60)
         self.assertEqual(command.returncode, 0, err)
         self.assertIn("EnclaveID", out)

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Types what was typed to the reference, over the same machine, and compares: exit statuses, error codes, output, and all that was asked of
-the device, of memory and of vsock, in order. The recorded cases are in tests/data/traces; the machine is the stand-in of
+"""Repeats commands recorded with the reference on the same simulated machine, and compares exit statuses, error codes, output, and all
+operations on the device, memory and vsock, in order. The recorded cases are in tests/data/traces; the machine is the stand-in of
 tests/support/nitro_device."""
 import json
 import os
@@ -12,11 +12,11 @@ import unittest
 from standin import DATA, IMAGE, Machine, main
 
 TRACES = DATA / "traces"
-# So many cases were recorded; one that is missing is not compared with anything.
+# The number of recorded cases: a missing one would go unnoticed.
 CASES = 37
 RECORDED = pathlib.Path(__file__).resolve().parents[4] / "shared/traces"
 
-# What happened between the commands of a case: before the command of this number. A crash is the enclave's own.
+# Events between the commands of a case: before the command of this number. A crash is the enclave's own.
 BETWEEN = {
     "crash": {1: "crash"},
     "killed": {1: signal.SIGKILL},
@@ -25,7 +25,7 @@ BETWEEN = {
 
 
 def repeated(lines):
-    """The same line N times in a row is one line with xN behind it."""
+    """N equal lines in a row become one line with xN appended."""
     out = []
     for line in lines:
         if out and out[-1][0] == line:
@@ -36,7 +36,7 @@ def repeated(lines):
 
 
 def without_what_varies(value):
-    """Objects become lists of pairs: the order of keys counts."""
+    """Objects become lists of pairs: the order of keys matters."""
     if isinstance(value, list):
         return sorted((without_what_varies(item) for item in value), key=str)
     if isinstance(value, dict):

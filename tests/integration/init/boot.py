@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Boots an init and a file tree as an enclave under emulation, and tells what the console showed."""
+"""Boots an init and a file tree as an enclave under emulation, and returns the console output."""
 import os
 import re
 import shutil

@@ -56,7 +56,7 @@ def probe():
 
 class InitTest(unittest.TestCase):
     def boot(self, cmd=b"/bin/probe\n", env=PATH_LINE, files=None, without=(), init=None, **arguments):
-        """Boots with the files of a small image. `cmd`, `env`: None for no such file. `files`: more of the image's."""
+        """Boots with the files of a small image. `cmd`, `env`: None to omit the file. `files`: further files of the image."""
         entries = {"rootfs": None}
         entries.update({f"rootfs/{name}": None for name in ("dev", "run", "sys", "var", "proc", "tmp", "bin")})
         entries["rootfs/bin/probe"] = probe()
@@ -187,7 +187,7 @@ class TheEnd(InitTest):
 
     def test_resets_the_machine_with_and_without_a_keyboard_controller(self):
         for extra in ((), ("-device", "i8042")):
-            # boot() demands that the machine was reset, and did not start the enclave again.
+            # boot() requires that the machine was reset, and did not start the enclave again.
             machine = self.boot(b"/bin/probe\nstatus\n0\n", extra=extra)
             self.say(machine, "'/bin/probe' exited with status 0; the enclave ends")
 

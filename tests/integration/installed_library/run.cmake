@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-# BUILD: the build folder; WORK: a folder of our own; IMAGE: an image; COMPILER, GENERATOR, SANITIZE: as the library was built.
+# BUILD: the build folder; WORK: a scratch folder; IMAGE: an image; COMPILER, GENERATOR, SANITIZE: as for the library.
 file(REMOVE_RECURSE ${WORK})
 set(prefix ${WORK}/prefix)
 set(source ${CMAKE_CURRENT_LIST_DIR})
@@ -26,7 +26,7 @@ if(SANITIZE)
 endif()
 
 run(${CMAKE_COMMAND} --install ${BUILD} --prefix ${prefix} --component development)
-# How we compile is not how others have to.
+# Other projects need not use our compile options.
 file(GLOB_RECURSE texts ${prefix}/*.cmake ${prefix}/*.pc)
 foreach(text ${texts})
   file(STRINGS ${text} leaked REGEX "-Wall|-fstack|FORTIFY|GLIBCXX_ASSERTIONS|-z,")

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""nitro-cli on a whole parent instance: the upstream driver of Linux with its ioctls and checks, CPUs that are really taken from the
-machine, huge pages, vsock, and the enclave's image booted from the very memory that was handed over. The machine is QEMU, started by
-nitro_parent.py of ../shared/parent beside the project (NITRO_PARENT names another folder); without it these tests are skipped. Each machine
-takes about 10 s to boot and to end."""
+"""nitro-cli on a whole parent instance: the upstream Linux driver with its ioctls and checks, CPUs that are really taken from the machine,
+huge pages, vsock, and an enclave that boots from the very memory that was given to it. The machine is QEMU, started by nitro_parent.py of
+../shared/parent beside the project (NITRO_PARENT names another folder); without it these tests are skipped. Each machine takes about 10 s
+to boot and to end."""
 import json
 import lzma
 import os
@@ -22,8 +22,8 @@ PARENT = pathlib.Path(os.environ.get("NITRO_PARENT", HERE.parents[3] / "shared/p
 BUSYBOX = shutil.which("busybox")
 LIBRARIES = ("libcbor.so.0.8", "libgnutls.so.30", "libpixman-1.so.0", "libfdt.so.1", "libglib-2.0.so.0")
 
-# What every script has at hand: `step NAME COMMAND…` shows how a command ended and what it printed, `state NAME` what is left of the huge
-# pages and which CPUs the machine has, `ended PID` waits for a process that is going to end.
+# Functions for every script: `step NAME COMMAND…` shows how a command ended and what it printed, `state NAME` the remaining huge pages and
+# the machine's CPUs, `ended PID` waits for the end of a process.
 PRELUDE = """
 export NITRO_CLI_LOGS_PATH=/tmp
 step() {
@@ -70,13 +70,13 @@ class Step:
 
 
 class Parent:
-    """What one boot of the parent instance, with one script, has shown."""
+    """The output of one boot of the parent instance with one script."""
 
-    # On a busy machine the emulated one sometimes resets itself while its kernel finds the other CPUs, long before the script begins.
+    # On a busy machine the emulated one sometimes resets itself while its kernel starts the other CPUs, long before the script begins.
     BOOTS = 3
 
     def __init__(self, script, *options, environment=(), files=(), limit=240):
-        """`files`: PATH:DEST of what the machine has besides the tool; the image of these tests when there are none. `limit`: in seconds."""
+        """`files`: PATH:DEST of the machine's files besides the tool; by default the image of these tests. `limit`: in seconds."""
         for boot in range(self.BOOTS):
             self.run(script, *options, environment=environment, files=files or (f"{ParentTest.folder}/image.eif:/root/image.eif",), limit=limit)
             if self.steps or boot + 1 == self.BOOTS:
@@ -136,7 +136,7 @@ class ParentTest(unittest.TestCase):
             self.assertIn(word, step.err)
 
     def nothing_is_left(self, parent):
-        """Every slot of the device was given back."""
+        """Every slot of the device was released."""
         self.assertEqual(parent.count("SLOT_ALLOC"), parent.count("SLOT_FREE"), parent.device)
 
 
@@ -212,7 +212,7 @@ step no-driver run --memory 64 --cpu-count 1
         self.failed(parent["too-much"], "E27", "make 400 MiB")
         self.assertEqual(parent["still-all"].out, everything)
 
-        # All CPUs of the pool were there, so those of the others had come back.
+        # All CPUs of the pool were available, so the other enclaves' CPUs had been returned.
         self.assertEqual(self.succeeded(parent["killed"])["CPUIDs"], [1, 2, 3])
         self.assertEqual(parent["gone"].status, 0)
         self.assertEqual(self.succeeded(parent["none"]), [])
@@ -255,8 +255,8 @@ state after{number}
         self.check("--memory 400 --cpu-count 1", 200, "E27", "free huge pages of this machine")
 
 
-# In QEMU's place: nitro_parent.py has no words for several nodes, so they are put in before the real one is started. Each node has two
-# CPUs and half of the memory.
+# Replaces QEMU: nitro_parent.py has no options for several nodes, so they are added before the real QEMU is started. Each node has two CPUs
+# and half of the memory.
 TWO_NODES = """#!{python}
 import os, sys
 arguments = sys.argv[1:]
@@ -274,7 +274,7 @@ os.execv({qemu!r}, [{qemu!r}, *arguments])
 class Nodes(ParentTest):
     def machine(self, script, *options):
         with tempfile.TemporaryDirectory(prefix="nitro-parent-nodes-") as folder:
-            # Where nitro_parent.py keeps what it has unpacked.
+            # The folder in which nitro_parent.py keeps unpacked files.
             programs = pathlib.Path(folder, "nitro-parent")
             programs.mkdir()
             qemu = f"{folder}/qemu"
@@ -318,7 +318,7 @@ step fewer-ended nitro-cli terminate-enclave --all
         self.assertEqual(parent["running"].out, "nodes 0-1 pages 128 64\n")
         self.succeeded(parent["ended"])
         self.assertEqual(parent["after"].out, everything)
-        # All that the node has, and nothing of the other one.
+        # Everything that the node has, and nothing of the other one.
         self.succeeded(parent["all"])
         self.assertEqual(parent["all-running"].out, "nodes 0-1 pages 128 0\n")
         self.succeeded(parent["all-ended"])
@@ -384,7 +384,7 @@ state after
 
 
 def require_parent():
-    """Skips where the machine cannot be."""
+    """Skips the tests if the machine is not available."""
     if not (PARENT / "nitro_parent.py").exists():
         skip(f"{PARENT}/nitro_parent.py is not there: these tests need the parent machine (NITRO_PARENT names its folder)")
     needed("NITRO_CLI", "build the project first")

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The tests of the AWS tools on a whole parent instance, where a core has two threads and the driver gives out whole cores. All that need no
-console: the instance has none to offer (the last of the head of nitro_parent.py)."""
+"""The tests of the AWS tools on a whole parent instance, where a core has two threads and the driver assigns whole cores. All that need no
+console: the instance cannot provide one (see the end of the header of nitro_parent.py)."""
 import pathlib
 import sys
 import tempfile

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The tests of the AWS tools against enclaves that QEMU runs on this machine. All but one: a count of CPUs that is no whole core is refused
-by the driver of Nitro Enclaves only (tests/integration/parent/reference_test.py)."""
+"""The tests of the AWS tools against enclaves in QEMU on this machine. All but one: only the Nitro Enclaves driver refuses a number of CPUs
+that is not a whole core (tests/integration/parent/reference_test.py)."""
 import os
 import pathlib
 import subprocess
@@ -20,7 +20,7 @@ class ReferenceTests(unittest.TestCase):
             os.symlink(os.path.abspath(os.environ["NITRO_CLI"]), f"{folder}/bin/nitro-cli")
             environment = {**os.environ, "PATH": f"{folder}/bin:{os.environ['PATH']}", "NITRO_CLI_BACKEND": "local",
                            "NITRO_CLI_SOCKETS_PATH": f"{folder}/sockets", "NITRO_CLI_LOGS_PATH": f"{folder}/logs"}
-            # Each test ends every process that is called nitro-cli. In a PID namespace those of others are out of its reach.
+            # Each test kills every process named nitro-cli. In a PID namespace it cannot reach those of others.
             own = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc"]
             if os.geteuid() != 0:
                 own[1:1] = ["--user", "--map-root-user"]

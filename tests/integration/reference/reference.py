@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The tests that come with the AWS tools (tests/integration/test_commands.py of aws-nitro-enclaves-cli 1.5.0), run unchanged against this
-nitro-cli. They are not part of this project: NITRO_REFERENCE_TESTS names the folder that has them, and without it nothing is run."""
+"""Runs the tests that come with the AWS tools (tests/integration/test_commands.py of aws-nitro-enclaves-cli 1.5.0) unchanged against this
+nitro-cli. They are not part of this project: NITRO_REFERENCE_TESTS names the folder that has them; without it nothing is run."""
 import os
 import pathlib
 import re
@@ -12,7 +12,7 @@ HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 from enclave import absent_programs, build_guest, docker_archive, needed, skip  # noqa: E402
 
-# What the tests of 1.5.0 are called, and which of them read a console.
+# The names of the tests of 1.5.0, and which of them read a console.
 CONSOLE = {"test_run_with_console", "test_run_with_console_timeout", "test_enclave_name"}
 FULL_CORES = {"test_run_invalid_cpu_count"}
 OTHERS = {"test_run_enclave", "test_run_invalid_memory", "test_describe_enclaves", "test_describe_eif", "test_pcr_certificate"}
@@ -31,7 +31,7 @@ def folder_of_tests():
 
 
 def make_images(folder):
-    """The three files that the tests look for in the folder test_images of the one they run in."""
+    """Makes the three files that the tests expect in the folder test_images of their working folder."""
     cli = needed("NITRO_CLI", "build the project first")
     needed("NITRO_CLI_BLOBS", "make them with blobs/build-blobs")
     images = pathlib.Path(folder, "test_images")
@@ -49,13 +49,13 @@ def make_images(folder):
 
 
 def outcomes(text):
-    """Name -> outcome of every test in what `pytest -v` printed."""
+    """Name -> outcome of every test in the output of `pytest -v`."""
     return dict(re.findall(r"::(test_\w+) (PASSED|FAILED|ERROR|SKIPPED|XFAIL|XPASS)\b", text))
 
 
 def pack_python(path):
-    """The system's Python with pytest as a tar archive, for a machine that has none. Sources and compiled files, without what is for
-    building and for people."""
+    """The system's Python with pytest as a tar archive, for a machine without Python. Sources and compiled files, without build files and
+    documentation."""
     version = subprocess.run(["/usr/bin/python3", "-c", "import sys; print('python%d.%d' % sys.version_info[:2])"],
                              capture_output=True, text=True, check=True).stdout.strip()
     left_out = ["test", "idlelib", "lib2to3", "pydoc_data", "ensurepip", "distutils", "tkinter", "turtledemo", "config-*"]

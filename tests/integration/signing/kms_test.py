@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Signing with keys in AWS KMS, through the programs as users have them. The service is moto's, which demands of every request that botocore
-finds the same Signature Version 4; users, roles and policies are moto's too. Credentials come from each place they can come from.
+"""Signing with keys in AWS KMS, through the programs as users run them. The service is moto; the test requires that botocore computes the
+same Signature Version 4 for every request; users, roles and policies are moto's too. Credentials come from each possible source.
 
-moto is installed once, with the versions and contents of requirements.txt, into a virtual environment of the cache folder
-(${XDG_CACHE_HOME:-~/.cache}/nitro-cli/tests); the test then runs in it. NITRO_TEST_MOTO names an environment that is there already."""
+moto is installed once, with the versions and hashes of requirements.txt, into a virtual environment in the cache folder
+(${XDG_CACHE_HOME:-~/.cache}/nitro-cli/tests); the test then runs in it. NITRO_TEST_MOTO names an existing environment to use instead."""
 import contextlib
 import contextvars
 import datetime
@@ -27,7 +27,7 @@ HERE = pathlib.Path(__file__).resolve().parent
 
 
 def enter_environment():
-    """Goes on in the virtual environment that has moto."""
+    """Continues in the virtual environment that has moto."""
     requirements = HERE / "requirements.txt"
     cache = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache") / "nitro-cli/tests"
     environment = pathlib.Path(os.environ.get("NITRO_TEST_MOTO") or
@@ -38,7 +38,7 @@ def enter_environment():
         cache.mkdir(parents=True, exist_ok=True)
         made = tempfile.mkdtemp(prefix="moto-", dir=cache)
         try:
-            # Without symbolic links to itself an environment may be renamed; only the scripts in bin/ would mind.
+            # Without symbolic links to itself an environment may be renamed; only the scripts in bin/ depend on its path.
             for step in ([sys.executable, "-m", "venv", made],
                          [f"{made}/bin/python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps",
                           "--only-binary", ":all:", "--require-hashes", "--retries", "1", "-r", str(requirements)]):
@@ -76,7 +76,7 @@ TRUST = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Principal":
 
 
 def complete_moto():
-    """moto signs digests as if they were messages, lets disabled keys sign, and refuses requests in the words of another protocol; AWS KMS
+    """moto signs digests as if they were messages, lets disabled keys sign, and refuses requests in the format of another protocol; AWS KMS
     does none of these."""
     message_type = contextvars.ContextVar("message_type", default="RAW")
     respond, sign, describe = KmsResponse.sign, ECDSAPrivateKey.sign, KmsBackend.get_public_key
@@ -115,7 +115,7 @@ def complete_moto():
 
 @contextlib.contextmanager
 def server(answer):
-    """A small HTTP server. `answer(method, path, headers)` gives status and body. Yields its URL and what it was asked."""
+    """A small HTTP server. `answer(method, path, headers)` returns status and body. Yields its URL and the requests it received."""
     asked = []
 
     class Handler(http.server.BaseHTTPRequestHandler):
@@ -195,8 +195,8 @@ class SigningWithKms(SigningTest):
 
     @classmethod
     def certify(cls, name, public):
-        """The path of a certificate that is valid today, of an authority of the test's own: KMS never gives a private key to make a
-        self-signed one with."""
+        """The path of a currently valid certificate from the test's own authority: KMS never releases a private key to make a self-signed
+        one."""
         common_name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "test")])
         now = datetime.datetime.now(datetime.timezone.utc)
         certificate = (x509.CertificateBuilder().subject_name(common_name).issuer_name(common_name).public_key(public)
@@ -285,7 +285,7 @@ class SigningWithKms(SigningTest):
         self.assert_refuses(*key, "Failed to connect to 127.0.0.1 port 1", unreachable)
 
     def test_a_service_that_breaks_off_between_the_key_and_the_signature_leaves_the_old_file(self):
-        """The public key is told, then nothing works any more."""
+        """The public key is returned, then nothing works any more."""
         arn, certificate = self.keys["ECC_NIST_P384"]
         with self.set_up():
             public = self.kms.get_public_key(KeyId=arn)
@@ -329,7 +329,7 @@ class SigningWithKms(SigningTest):
         self.assert_refuses(*key, 'the credentials of the profile "user" may not take on the role', programs=["sign-eif"])
 
     def test_a_web_identity_takes_on_a_role(self):
-        """moto asks for a signature where AWS STS asks for none, so another server stands for it here."""
+        """moto requires a signature where AWS STS requires none, so another server replaces it here."""
         credentials = "".join(f"<{name}>{self.role[name]}</{name}>" for name in ("AccessKeyId", "SecretAccessKey", "SessionToken"))
 
         def answer(_method, _path, headers):
@@ -359,7 +359,7 @@ class SigningWithKms(SigningTest):
             self.assert_signs("sign-eif", *key, {**full, "AWS_CONTAINER_AUTHORIZATION_TOKEN": "container-token"})
             self.assert_signs("sign-eif", *key, {**full, "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE": token})
             self.assertEqual(asked, [("GET", "/role")] * 2)
-            # A proxy is not asked for these addresses; that of the service is another name here, so that only it is exempt.
+            # No proxy is used for these addresses; the service has another name here, so that only they are exempt.
             self.assert_signs("sign-eif", *key, {**full, "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE": token, "http_proxy": "http://127.0.0.1:1",
                                                  "no_proxy": "localhost", "AWS_ENDPOINT_URL_KMS": self.url.replace("127.0.0.1", "localhost")})
             self.assert_refuses(*key, "answers with status 401", full, ["sign-eif"])
@@ -382,7 +382,7 @@ class SigningWithKms(SigningTest):
             self.assert_signs("sign-eif", *key, instance)
             self.assertEqual([method for method, _ in asked], ["PUT", "GET", "GET"])
             asked.clear()
-            # Whatever comes first in the chain wins, and the instance is not asked.
+            # The first source in the chain wins, and the instance is not asked.
             self.assert_signs("sign-eif", *key, {**instance, **self.variables(self.user)})
             self.assertEqual(asked, [])
         self.assert_refuses(*key, "there are no AWS credentials", instance, ["sign-eif"])

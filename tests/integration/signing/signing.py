@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The three programs that sign images, for the tests of signing: one image, one way to run each, and what signing may not change."""
+"""The three programs that sign images, for the tests of signing: one image, one way to run each, and what signing must not change."""
 import contextlib
 import hashlib
 import os
@@ -18,7 +18,7 @@ from enclave import Result, needed  # noqa: E402
 GOLDEN = HERE.parents[1] / "data/golden"
 IMAGE = GOLDEN / "eif/tiny/image.eif"
 HEADER_BYTES, SECTION_HEADER_BYTES, SIGNATURE_SECTION = 548, 12, 4
-# How each program ends when it cannot sign.
+# The exit status of each program when it cannot sign.
 REFUSALS = {"sign-eif": 60, "build-enclave": 48, "eif_build": 60}
 
 
@@ -53,7 +53,8 @@ def openssl(*arguments, folder):
 
 
 def certify(folder, name, key, *dates):
-    """A certificate NAME for the private key in a file of the folder, by openssl ca, the one command of OpenSSL 3.0 that sets both dates."""
+    """A certificate NAME for a private key file in the folder, made with openssl ca, the only command of OpenSSL 3.0 that sets both
+    dates."""
     pathlib.Path(folder, "index").write_text("")
     pathlib.Path(folder, "ca.cnf").write_text(
         "[ca]\ndefault_ca=a\n[a]\ndatabase=index\nnew_certs_dir=.\nrand_serial=yes\ndefault_md=sha256\ndefault_days=9\npolicy=p\n"
@@ -64,7 +65,7 @@ def certify(folder, name, key, *dates):
 
 
 class SigningTest(unittest.TestCase):
-    """A test with a folder of its own. No output may hold what secrets() gives."""
+    """A test with its own folder. No output may contain what secrets() returns."""
 
     def setUp(self):
         self.folder = tempfile.mkdtemp(prefix="nitro-signing-")
@@ -80,7 +81,7 @@ class SigningTest(unittest.TestCase):
         return []
 
     def command(self, program, key, certificate):
-        """What makes `program` sign: sign-eif the image at self.output, the others one they make there."""
+        """The command line with which `program` signs: sign-eif signs the image at self.output, the others create one there."""
         nitro_cli, blobs = needed("NITRO_CLI", "build the project first"), GOLDEN / "blobs"
         command = {
             "sign-eif": [nitro_cli, "sign-eif", "--eif-path", self.output],
@@ -107,7 +108,7 @@ class SigningTest(unittest.TestCase):
         return Result(process).json
 
     def assert_signs(self, program, key, certificate, environment=()):
-        """The program signs, the image says so, and PCR8 is that of the certificate."""
+        """The program signs, the image confirms it, and PCR8 is that of the certificate."""
         shutil.copyfile(IMAGE, self.output)
         result = self.run_program(program, key, certificate, environment)
         self.assertEqual(result.status, 0, result)
@@ -122,7 +123,7 @@ class SigningTest(unittest.TestCase):
         return result
 
     def assert_refuses(self, key, certificate, sentence, environment=(), programs=REFUSALS):
-        """Every program says `sentence`, ends with its own code, and leaves the file that was there."""
+        """Every program prints `sentence`, ends with its own code, and leaves an existing file unchanged."""
         for program in programs:
             with self.subTest(program=program, sentence=sentence):
                 shutil.copyfile(IMAGE, self.output)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Signing with keys in files, through the programs as users have them: what is refused, and what signing leaves as it is. The keys and
+"""Signing with keys in files, through the programs as users run them: what is refused, and what signing leaves unchanged. The keys and
 certificates are made with the openssl command."""
 import os
 import pathlib
@@ -122,7 +122,7 @@ class SigningWithFiles(SigningTest):
         for program in REFUSALS:
             with self.subTest(program=program):
                 shutil.copyfile(IMAGE, self.output)
-                # As `cat FILE > FIFO` in the background: each waits for its reader.
+                # Like `cat FILE > FIFO` in the background: each waits for its reader.
                 writers = [threading.Thread(target=lambda source, pipe: pathlib.Path(pipe).write_bytes(pathlib.Path(source).read_bytes()),
                                             args=pair, daemon=True)
                            for pair in ((self.key("secp384r1"), key), (self.certificate("secp384r1"), certificate))]
@@ -176,7 +176,7 @@ class SigningWithFiles(SigningTest):
         self.assertTrue(self.describe(target)["SignatureCheck"])
 
     def test_a_signal_leaves_the_old_file_and_nothing_beside_it(self):
-        """The image is large enough that the signal arrives while it is copied."""
+        """The image is large enough that the signal arrives while it is being copied."""
         big = f"{self.folder}/ramdisk"
         with open(big, "wb") as file:
             file.truncate(256 << 20)
