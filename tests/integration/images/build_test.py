@@ -101,10 +101,14 @@ class WhatIsSent(BuildTest):
 
 
 class WhatIsTold(BuildTest):
-    """An engine says that a build has failed at the end of an answer whose status is that of a success."""
+    """An engine says that a build has failed at the end of an answer whose status is that of a success, without a line break behind it, or
+    by its status."""
 
     def told(self, *steps):
-        receiver = Receiver(self.workshop, (200, b"".join(json.dumps(step).encode() + b"\r\n" for step in steps)))
+        return self.replied(200, b"\r\n".join(json.dumps(step).encode() for step in steps))
+
+    def replied(self, *reply):
+        receiver = Receiver(self.workshop, reply)
         result = self.build("ours:1", "--docker-dir", self.folder("context", {}), environment={"DOCKER_HOST": f"tcp://{receiver.host}"})
         self.assertTrue(receiver.context)
         return result, receiver
@@ -119,6 +123,11 @@ class WhatIsTold(BuildTest):
     def test_of_a_build_that_prints_nothing_the_reason(self):
         result, receiver = self.told({"error": "it broke\n"})
         self.assert_refused(result, "E49", f"the engine at tcp://{receiver.host} reports: it broke")
+
+    def test_of_a_build_that_is_not_begun_the_reason(self):
+        for reply, reason in ((b'{"message":"no space"}', "no space"), (b"no space\n", "no space"), (b"", "HTTP status 500")):
+            result, receiver = self.replied(500, reply)
+            self.assert_refused(result, "E49", f"the engine at tcp://{receiver.host} reports: {reason}.\n")
 
 
 class ByTheEngine(BuildTest):

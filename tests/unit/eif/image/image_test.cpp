@@ -230,6 +230,18 @@ TEST(Layer, CopiesPiecesInAnyOrderAndWithBytesInCommon) {
   EXPECT_PRED2(contains, beyond.error().message(), "ends inside of a file");
 }
 
+// As when the file is changed after the layer's names have been read.
+TEST(Layer, IsCheckedAgainWhenItsContentsAreCopied) {
+  const auto other = tar({{.name = "bin/app", .content = std::string(3000, 'y')}});
+  const auto layer = Layer::open({extent_of(gzipped(other)), {}, "layer"}, sha256(as_bytes(kLayer)));
+  ASSERT_OK(layer);
+  const auto file = make_scratch_file();
+  ASSERT_OK(file);
+  const auto copied = layer->copy(HeldVector<Layer::Piece>(plenty()), file->get(), plenty());
+  ASSERT_FALSE(copied);
+  EXPECT_PRED2(contains, copied.error().message(), "its digest is sha256:");
+}
+
 TEST(Image, IsTheSameWhetherItsLayersStoreHolesOrZeros) {
   // Larger than what the writer of ramdisks keeps back, with holes at both ends.
   std::string content(5 << 20, '\0');
