@@ -323,6 +323,10 @@ TEST(Image, RefusesALayerWhoseDigestIsWrong) {
   EXPECT_PRED2(contains, refusal(parts), "layer \"0/layer.tar\": its digest is sha256:");
   parts.layers[0] = gzipped(parts.layers[0]);
   EXPECT_PRED2(contains, refusal(parts), "the image is damaged");
+  // One whose contents nobody wants is read once only.
+  parts = parts_of({kLayer, tar({folder("d", 0755)})});
+  parts.layers[1] = gzipped(tar({folder("d", 0777)}));
+  EXPECT_PRED2(contains, refusal(parts), "layer \"1/layer.tar\": its digest is sha256:");
 }
 
 TEST(Image, RefusesACompressedLayerThatIsCutOff) {
