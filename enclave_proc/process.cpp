@@ -214,7 +214,7 @@ class EnclaveProcess {
     if (count < 0 && (errno == EAGAIN || errno == EINTR)) return;
     command_line_watch_.cancel();
     if (count == 1 && state_ != EnclaveState::kEmpty) return command_line_.reset();
-    SPDLOG_LOGGER_WARN(&*log_, "the command that asked for the enclave is gone: the start is undone");
+    SPDLOG_LOGGER_WARN(&*log_, "the command that started the enclave is gone: undoing the start");
     abandoned_ = true;
     loop_->stop();
   }

@@ -24,7 +24,7 @@ struct Refusal {
   std::string_view advice;
 };
 
-constexpr std::string_view kFault = "this is a fault of nitro-cli, please report it";
+constexpr std::string_view kFault = "this is a bug in nitro-cli; please report it";
 
 // In the order of linux/nitro_enclaves.h; then errors that the driver passes on from the kernel and the hypervisor.
 constexpr std::array kRefusals = {
@@ -134,7 +134,7 @@ Result<EnclaveSlot> EnclaveSlot::create(const KernelFiles& files) {
 
 Result<std::uint64_t> EnclaveSlot::image_offset() const {
   ne_image_load_info info{.flags = NE_EIF_IMAGE, .memory_offset = 0};
-  if (call_driver(fd_.get(), NE_GET_IMAGE_LOAD_INFO, info) < 0) return refused("asking where the image has to be");
+  if (call_driver(fd_.get(), NE_GET_IMAGE_LOAD_INFO, info) < 0) return refused("asking for the position of the image");
   return info.memory_offset;
 }
 

@@ -22,13 +22,13 @@ std::string distrust(SocketsFolder::Kind kind, const struct stat& status) {
   const uid_t user = ::geteuid();
   const bool ours = status.st_uid == user;
   if (kind == SocketsFolder::Kind::kSystem && !ours && status.st_uid != 0)
-    return fmt::format("it belongs to user {}; it has to be root's", status.st_uid);
+    return fmt::format("it belongs to user {}; it must belong to root", status.st_uid);
   if (kind == SocketsFolder::Kind::kPrivate && !ours)
     return fmt::format("it belongs to user {}, not to this one ({})", status.st_uid, user);
   if (kind == SocketsFolder::Kind::kPrivate && (status.st_mode & (S_IWGRP | S_IWOTH)) != 0)
-    return "others may write to it; chmod go-w puts that right";
+    return "others may write to it; fix this with chmod go-w";
   if ((status.st_mode & S_IWOTH) != 0 && (status.st_mode & S_ISVTX) == 0)
-    return "everybody may remove what is in it; chmod o-w, or chmod +t, puts that right";
+    return "everybody may remove files in it; fix this with chmod o-w or chmod +t";
   return {};
 }
 

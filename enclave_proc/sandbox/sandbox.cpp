@@ -15,7 +15,7 @@ namespace nitro::proc {
 
 void enter_sandbox(const SandboxNeeds& needs, const std::function<void(const std::string&)>& on_missing) {
   const auto look_at = [&on_missing](int error, const char* what) {
-    if (error != 0) on_missing(fmt::format("the enclave process keeps {}: {}", what, std::strerror(error)));
+    if (error != 0) on_missing(fmt::format("the enclave process could not give up {}: {}", what, std::strerror(error)));
   };
   // Root's QEMU has its own user, and root needs this capability to kill it. The kernel needs it too, to kill QEMU on
   // behalf of an enclave process that was killed: a parent death signal is sent with the privileges of its sender

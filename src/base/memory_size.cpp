@@ -24,7 +24,7 @@ Result<MemorySize> MemorySize::parse(std::string_view text) {
   if (unit == "T" || unit == "t") mib_per_unit = std::uint64_t{1024} * 1024;
   if (mib_per_unit == 0) {
     return fail(ErrorCode::kInvalidArgument,
-                fmt::format("{} has the unknown unit {}; known are M, G and T", quote(text), quote(unit)));
+                fmt::format("{} has the unknown unit {}; use M, G or T", quote(text), quote(unit)));
   }
   if (error == std::errc::result_out_of_range ||
       number > std::numeric_limits<std::uint64_t>::max() / kMiB / mib_per_unit) {

@@ -15,7 +15,7 @@ namespace nitro::cli {
 
 Result<std::vector<proc::SocketsFolder>> trusted_folders() {
   NITRO_TRY(auto found, proc::find_sockets_folders());
-  for (const Error& error : found.passed_over) std::cerr << fmt::format("Passed over: {}.\n", error.message());
+  for (const Error& error : found.passed_over) std::cerr << fmt::format("Skipped: {}.\n", error.message());
   return std::move(found.trusted);
 }
 

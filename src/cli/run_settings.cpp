@@ -40,7 +40,7 @@ Result<proc::Backend> chosen_backend(bool local_flag) {
   if (local_flag || name == "local") return proc::Backend::kQemu;
   if (name.empty() || name == "nitro") return proc::Backend::kDevice;
   return fail(ErrorCode::kInvalidArgument,
-              fmt::format("NITRO_CLI_BACKEND={} is not known; known are nitro and local", quote(name)));
+              fmt::format("NITRO_CLI_BACKEND={} is unknown; use nitro or local", quote(name)));
 }
 
 Result<RunSettings> from_options(const RunOptions& options) {

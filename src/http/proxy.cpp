@@ -131,7 +131,7 @@ Result<std::optional<Proxy>> proxy_for(const Peer& peer, const Variable& variabl
   constexpr std::array<std::string_view, 6> kSchemes{"http", "https", "socks4", "socks4a", "socks5", "socks5h"};
   if (std::find(kSchemes.begin(), kSchemes.end(), scheme) == kSchemes.end()) {
     return fail(failure, "the variable " + name +
-                             " names no proxy that is understood; it has to be a URL such as "
+                             " does not name a valid proxy; it must be a URL such as "
                              "http://proxy.example.com:3128");
   }
   auto port = url->part(CURLUPART_PORT);

@@ -36,7 +36,7 @@ Result<Fd> open_log(const std::string& folder, const std::string& path) {
   if (::fstat(fd.get(), &status) != 0)
     return fail_errno(ErrorCode::kFileOperation, fmt::format("looking at {}", quote(path)));
   if (!S_ISREG(status.st_mode))
-    return fail(ErrorCode::kFileOperation, fmt::format("{} is no regular file", quote(path)));
+    return fail(ErrorCode::kFileOperation, fmt::format("{} is not a regular file", quote(path)));
   if (status.st_uid != ::geteuid()) return fd;
   struct stat parent {};
   // Use the folder's group if this user may set it; otherwise the file keeps the user's own group.

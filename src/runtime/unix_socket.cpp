@@ -93,7 +93,7 @@ Result<PeerCredentials> peer_credentials(int fd) {
   ucred credentials{};
   socklen_t size = sizeof credentials;
   if (::getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &credentials, &size) != 0) {
-    return fail_errno(ErrorCode::kSocket, "asking who is at the other end of a socket");
+    return fail_errno(ErrorCode::kSocket, "identifying the peer of a socket");
   }
   return PeerCredentials{.pid = credentials.pid, .uid = credentials.uid, .gid = credentials.gid};
 }

@@ -103,7 +103,7 @@ Result<void> remove_stale_local_folder(const std::string& path) {
   // A folder that is being created is not locked yet.
   const bool new_born = path.ends_with(kUnlockedSuffix) && std::time(nullptr) - status.st_mtime < 60;
   if (held || new_born) {
-    return fail(ErrorCode::kFileOperation, fmt::format("{} belongs to an enclave that runs", quote(path)));
+    return fail(ErrorCode::kFileOperation, fmt::format("{} belongs to a running enclave", quote(path)));
   }
   std::error_code error;
   std::filesystem::remove_all(path, error);

@@ -119,7 +119,7 @@ Result<void> VhostUserChannel::reply(std::uint32_t type, std::span<const std::by
   const ssize_t sent = ::send(socket_.get(), message.data(), message.size(), MSG_DONTWAIT | MSG_NOSIGNAL);
   if (sent < 0) return fail_errno(ErrorCode::kEnclaveBoot, "answering QEMU's vhost-user request");
   // A front-end that reads its replies never lets a few hundred bytes fill the socket.
-  if (static_cast<std::size_t>(sent) != message.size()) return vhost_user_error("the answers are not read");
+  if (static_cast<std::size_t>(sent) != message.size()) return vhost_user_error("the replies are not read");
   return {};
 }
 

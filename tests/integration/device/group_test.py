@@ -198,7 +198,7 @@ class Group(unittest.TestCase):
         self.assertEqual(self.run_as("stranger", RUN).returncode, 0)
         done = self.run_as("root", "describe-enclaves")
         self.assertEqual((done.returncode, done.stdout), (0, "[]\n"))
-        self.assertEqual(done.stderr.count(f"Passed over: the sockets folder \"{of_stranger}/nitro_enclaves\" is not trusted"), 1, done.stderr)
+        self.assertEqual(done.stderr.count(f"Skipped: the sockets folder \"{of_stranger}/nitro_enclaves\" is not trusted"), 1, done.stderr)
         self.assertEqual(self.start_as("root")["EnclaveName"], "image")
         self.assertEqual(self.run_as("stranger", "terminate-enclave --all").returncode, 0)
 
