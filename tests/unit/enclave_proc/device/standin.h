@@ -28,6 +28,8 @@ class Standin {
     set("NITRO_DEVICE_TRACE", (folder_ / "trace").c_str());
     set("NITRO_DEVICE_NAME", name.c_str());
     for (const auto& [variable, value] : settings) set(variable, value);
+    // A machine on which nothing has happened has a trace, too.
+    write_file(folder_ / "trace", "");
     nitro_device_reset();
   }
 
