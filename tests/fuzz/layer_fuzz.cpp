@@ -8,9 +8,7 @@
 
 #include <algorithm>
 #include <cstdint>
-#include <cstdio>
 #include <cstdlib>
-#include <cstring>
 #include <set>
 #include <string>
 #include <vector>
@@ -21,6 +19,7 @@
 #include "eif/image/ramdisk.h"
 #include "src/base/bytes.h"
 #include "tests/fuzz/fuzz.h"
+#include "tests/fuzz/tar_blocks.h"
 
 using nitro::ErrorCode;
 using nitro::Fd;
@@ -30,20 +29,6 @@ namespace image = nitro::image;
 namespace {
 
 using nitro::fuzz::require;
-
-constexpr std::size_t kBlock = 512;
-
-void put_checksums_right(std::string& archive) {
-  for (std::size_t at = 0; at + kBlock <= archive.size(); at += kBlock) {
-    if (archive.compare(at + 257, 5, "ustar") != 0) continue;
-    archive.replace(at + 148, 8, "        ");
-    unsigned sum = 0;
-    for (std::size_t i = 0; i < kBlock; ++i) sum += static_cast<unsigned char>(archive[at + i]);
-    char digits[8];
-    std::snprintf(digits, sizeof digits, "%06o", sum);
-    archive.replace(at + 148, 7, digits, 7);
-  }
-}
 
 image::Extent extent_of(const std::string& bytes) {
   return {std::make_shared<const Fd>(nitro::fuzz::file_of(bytes)), 0, bytes.size()};
@@ -98,7 +83,7 @@ void check(image::Tree& tree, const std::vector<image::Extent>& layers) {
   image::CpioWriter writer(sink, gap);
   const auto written = image::write_customer_ramdisk(tree, copy, command, {}, writer);
   if (written) {
-    require(size % kBlock == 0);
+    require(size % nitro::fuzz::kTarBlock == 0);
   } else {
     require(written.error().code() == ErrorCode::kEifBuilding);
   }
@@ -250,7 +235,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   const std::string_view input(reinterpret_cast<const char*>(data) + 1, size - 1);
   if (data[0] % 2 == 0) {
     std::string archive(input);
-    put_checksums_right(archive);
+    nitro::fuzz::put_checksums_right(archive);
     read_archive(archive);
     compare_forms(archive);
   } else {

@@ -17,6 +17,7 @@
 #include "eif/image/token.h"
 #include "src/base/bytes.h"
 #include "tests/fuzz/fuzz.h"
+#include "tests/fuzz/tar_blocks.h"
 
 using nitro::ErrorCode;
 using nitro::Fd;
@@ -81,21 +82,18 @@ void oci(const std::vector<std::string>& texts) {
   check(image::read_oci_image(std::move(*document), store, {"amd64"}, budget));
 }
 
-// A member of a ustar archive; its checksum is the sum of its header's bytes with blanks in its place.
+// A member of a ustar archive.
 void add_member(std::string& archive, const std::string& name, const std::string& content) {
-  std::string header(512, '\0');
-  header.replace(0, name.size(), name);
+  const auto at = archive.size();
+  archive.resize(at + nitro::fuzz::kTarBlock);
+  archive.replace(at, name.size(), name);
   char number[16];
   std::snprintf(number, sizeof number, "%011o", static_cast<unsigned>(content.size()));
-  header.replace(124, 11, number);
-  header.replace(257, 8, std::string("ustar\00000", 8));
-  header.replace(148, 8, "        ");
-  unsigned sum = 0;
-  for (const char c : header) sum += static_cast<unsigned char>(c);
-  std::snprintf(number, sizeof number, "%06o", sum);
-  header.replace(148, 7, number, 7);
-  archive += header + content;
-  archive.resize((archive.size() + 511) / 512 * 512);
+  archive.replace(at + 124, 11, number);
+  archive.replace(at + 257, 8, std::string("ustar\00000", 8));
+  nitro::fuzz::put_checksum_right(archive, at);
+  archive += content;
+  nitro::fuzz::fill_block(archive);
 }
 
 void docker(const std::vector<std::string>& texts, std::string_view wanted) {
