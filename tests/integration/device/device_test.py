@@ -111,7 +111,7 @@ class Refusals(DeviceTest):
 
     def test_too_few_huge_pages_tell_how_much_there_is(self):
         machine = self.machine(**{"free 1 GiB pages": "1", "free 2 MiB pages": "10"})
-        self.fails(machine, "run-enclave --eif-path DIR/image.eif --memory 2000 --cpu-count 1", "E27", "make 1044 MiB")
+        self.fails(machine, "run-enclave --eif-path DIR/image.eif --memory 2000 --cpu-count 1", "E27", "amount to 1044 MiB")
 
     def test_a_truncated_image_is_refused(self):
         machine = self.machine()

@@ -209,7 +209,7 @@ step no-driver run --memory 64 --cpu-count 1
         self.assertEqual(parent["all-ended"].out, everything)
 
         self.failed(parent["outside"], "E21", "CPU 5")
-        self.failed(parent["too-much"], "E27", "make 400 MiB")
+        self.failed(parent["too-much"], "E27", "amount to 400 MiB")
         self.assertEqual(parent["still-all"].out, everything)
 
         # All CPUs of the pool were available, so the other enclaves' CPUs had been returned.
@@ -323,11 +323,11 @@ step fewer-ended nitro-cli terminate-enclave --all
         self.assertEqual(parent["all-running"].out, "nodes 0-1 pages 128 0\n")
         self.succeeded(parent["all-ended"])
         self.assertEqual(parent["all-after"].out, everything)
-        self.failed(parent["too-much"], "E27", "of NUMA node 1, that of the pool's CPUs, make 256 MiB")
+        self.failed(parent["too-much"], "E27", "of NUMA node 1, that of the pool's CPUs, amount to 256 MiB")
         self.assertEqual(parent["too-much-after"].out, everything)
         self.failed(parent["other-node"], "E21", "CPU 1")
         self.assertEqual(parent["fewer"].out, "nodes 0-1 pages 128 100\n")
-        self.failed(parent["too-much-of-fewer"], "E27", "make 200 MiB")
+        self.failed(parent["too-much-of-fewer"], "E27", "amount to 200 MiB")
         self.succeeded(parent["fewer-fits"])
         self.assertEqual(parent["fewer-running"].out, "nodes 0-1 pages 128 0\n")
         self.nothing_is_left(parent)
