@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "src/base/bytes.h"
+#include "src/base/text.h"
 
 namespace nitro::image {
 
@@ -276,7 +277,7 @@ struct UnpackedStream::State {
     NITRO_TRY(const auto piece, decoder->next(stored));
     if (piece.size() > max_bytes - total) {
       return fail(ErrorCode::kEifBuilding,
-                  "it unpacks to more than " + std::to_string(max_bytes >> 20) + " MiB, which no enclave can hold");
+                  "it unpacks to more than " + limit_text(max_bytes) + ", which no enclave can hold");
     }
     total += piece.size();
     if (unpacked && !piece.empty()) NITRO_CHECK(unpacked(piece));

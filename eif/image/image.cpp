@@ -13,6 +13,7 @@
 #include "eif/image/ramdisk.h"
 #include "nitro/fd.h"
 #include "src/base/bytes.h"
+#include "src/base/text.h"
 
 namespace nitro::image {
 
@@ -137,8 +138,8 @@ Result<void> Image::load_layer(const Layer& layer) {
     size += entry.size_bytes;
     // Sparse files may turn a few bytes of an archive into any number of bytes of a ramdisk.
     if (size > kMaxUnpackedBytes) {
-      return fail(ErrorCode::kEifBuilding, "its files are larger than " + std::to_string(kMaxUnpackedBytes >> 30) +
-                                               " GiB together, which no enclave can hold");
+      return fail(ErrorCode::kEifBuilding, "its files are larger than " + limit_text(kMaxUnpackedBytes) +
+                                               " together, which no enclave can hold");
     }
     return tree_->apply(entry);
   };

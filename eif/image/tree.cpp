@@ -5,6 +5,7 @@
 #include <limits>
 
 #include "src/base/bytes.h"
+#include "src/base/text.h"
 
 namespace nitro::image {
 
@@ -176,8 +177,8 @@ Tree::Try<Tree::InodeId> Tree::add_inode(const Inode& inode) {
   // Each gets a name, and names are counted.
   if (inode.type == FileType::kRegular) {
     if (inode.size_bytes > kMaxContentBytes - content_bytes_) {
-      return because("the files of the image are larger than " + std::to_string(kMaxContentBytes >> 30) +
-                     " GiB together, which no enclave can hold");
+      return because("the files of the image are larger than " + limit_text(kMaxContentBytes) +
+                     " together, which no enclave can hold");
     }
     content_bytes_ += inode.size_bytes;
   }

@@ -40,4 +40,9 @@ std::string in_mib(std::uint64_t bytes) {
   return std::to_string(bytes / kMib) + "." + std::to_string(bytes % kMib * 10 / kMib);
 }
 
+std::string limit_text(std::uint64_t bytes) {
+  constexpr std::uint64_t kGib = std::uint64_t{1} << 30;
+  return bytes % kGib == 0 ? std::to_string(bytes >> 30) + " GiB" : std::to_string(bytes >> 20) + " MiB";
+}
+
 }  // namespace nitro

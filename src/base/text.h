@@ -23,4 +23,7 @@ namespace nitro {
 /// Formats a number of bytes in MiB with one decimal, rounded down: "12.5".
 [[nodiscard]] std::string in_mib(std::uint64_t bytes);
 
+/// A limit of so many bytes, with its unit: "64 GiB" for whole GiB, otherwise in MiB, rounded down.
+[[nodiscard]] std::string limit_text(std::uint64_t bytes);
+
 }  // namespace nitro

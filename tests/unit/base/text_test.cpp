@@ -39,5 +39,11 @@ TEST(Text, TellsMebibytesRoundedDown) {
   EXPECT_EQ(in_mib(std::numeric_limits<std::uint64_t>::max()), "17592186044415.9");
 }
 
+TEST(Text, TellsALimitInItsLargestWholeUnit) {
+  EXPECT_EQ(limit_text(std::uint64_t{64} << 30), "64 GiB");
+  EXPECT_EQ(limit_text(std::uint64_t{2} << 20), "2 MiB");
+  EXPECT_EQ(limit_text((std::uint64_t{1} << 30) + (std::uint64_t{1} << 20)), "1025 MiB");
+}
+
 }  // namespace
 }  // namespace nitro
