@@ -26,6 +26,7 @@
 #include "src/base/utf8.h"
 #include "tests/fuzz/cpio_members.h"
 #include "tests/fuzz/fuzz.h"
+#include "tests/fuzz/image_extent.h"
 #include "tests/fuzz/image_recipe.h"
 
 namespace {
@@ -35,6 +36,7 @@ using nitro::ErrorCode;
 using nitro::Fd;
 using nitro::Result;
 using nitro::fuzz::CpioFile;
+using nitro::fuzz::extent_of;
 using nitro::fuzz::require;
 namespace eif = nitro::eif;
 namespace image = nitro::image;
@@ -63,10 +65,6 @@ class Scratch {
  private:
   Fd file_{::memfd_create("fuzz", MFD_CLOEXEC)};
 };
-
-image::Extent extent_of(std::string_view bytes) {
-  return {std::make_shared<const Fd>(nitro::fuzz::file_of(bytes)), 0, bytes.size()};
-}
 
 // One sentence about the input, and nothing that a terminal would obey.
 void check(const nitro::Error& error) {

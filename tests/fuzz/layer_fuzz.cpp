@@ -19,20 +19,17 @@
 #include "eif/image/ramdisk.h"
 #include "src/base/bytes.h"
 #include "tests/fuzz/fuzz.h"
+#include "tests/fuzz/image_extent.h"
 #include "tests/fuzz/tar_blocks.h"
 
 using nitro::ErrorCode;
-using nitro::Fd;
 using nitro::Result;
 namespace image = nitro::image;
 
 namespace {
 
+using nitro::fuzz::extent_of;
 using nitro::fuzz::require;
-
-image::Extent extent_of(const std::string& bytes) {
-  return {std::make_shared<const Fd>(nitro::fuzz::file_of(bytes)), 0, bytes.size()};
-}
 
 // The tree holds together whatever it was made of, and so does the ramdisk.
 void check(image::Tree& tree, const std::vector<image::Extent>& layers) {

@@ -17,20 +17,17 @@
 #include "eif/image/token.h"
 #include "src/base/bytes.h"
 #include "tests/fuzz/fuzz.h"
+#include "tests/fuzz/image_extent.h"
 #include "tests/fuzz/tar_blocks.h"
 
 using nitro::ErrorCode;
-using nitro::Fd;
 using nitro::Result;
 namespace image = nitro::image;
 
 namespace {
 
+using nitro::fuzz::extent_of;
 using nitro::fuzz::require;
-
-image::Extent extent_of(const std::string& bytes) {
-  return {std::make_shared<const Fd>(nitro::fuzz::file_of(bytes)), 0, bytes.size()};
-}
 
 constexpr std::size_t kMaxTexts = 8;
 

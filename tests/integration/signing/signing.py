@@ -92,13 +92,13 @@ class SigningTest(unittest.TestCase):
         }[program]
         return [*map(str, command), "--private-key", str(key), "--signing-certificate", str(certificate)]
 
-    def run_program(self, program, key, certificate, environment=()):
-        process = subprocess.run(self.command(program, key, certificate), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+    def run_program(self, program, key, certificate, environment=(), stdout=subprocess.PIPE):
+        process = subprocess.run(self.command(program, key, certificate), stdin=subprocess.DEVNULL, stdout=stdout,
                                  stderr=subprocess.PIPE, text=True, timeout=120, env={**self.environment, **dict(environment)},
                                  check=False)
         logged = "".join(path.read_text() for path in pathlib.Path(self.folder, "logs").iterdir())
         for secret in self.secrets():
-            self.assertNotIn(secret, process.stdout + process.stderr + logged)
+            self.assertNotIn(secret, (process.stdout or "") + process.stderr + logged)
         return Result(process)
 
     def describe(self, path=None):

@@ -86,11 +86,10 @@ class SigningWithFiles(SigningTest):
         for program in REFUSALS:
             with self.subTest(program=program), open("/dev/full", "wb") as full:
                 shutil.copyfile(IMAGE, self.output)
-                process = subprocess.run(self.command(program, self.key("secp384r1"), self.certificate("secp384r1")), check=False,
-                                         stdin=subprocess.DEVNULL, stdout=full, stderr=subprocess.PIPE, text=True, env=self.environment)
-                self.assertEqual(process.returncode, 19, process.stderr)
-                self.assertIn("[ E19 ]", process.stderr)
-                self.assertIn("the output could not be written", process.stderr)
+                result = self.run_program(program, self.key("secp384r1"), self.certificate("secp384r1"), stdout=full)
+                self.assertEqual(result.status, 19, result)
+                self.assertIn("[ E19 ]", result.err)
+                self.assertIn("the output could not be written", result.err)
                 self.assertTrue(self.describe()["SignatureCheck"])
 
     def test_a_key_beside_the_certificate_stays_out_of_the_image(self):
