@@ -14,7 +14,7 @@
 #include <charconv>
 #include <iostream>
 
-#include "enclave_proc/client.h"
+#include "enclave_proc/client/client.h"
 #include "enclave_proc/description.h"
 #include "enclave_proc/machine/enclave_id.h"
 #include "src/base/bytes.h"

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <CLI/CLI.hpp>
 
-#include "enclave_proc/client.h"
+#include "enclave_proc/client/client.h"
 #include "src/cli/commands.h"
 #include "src/cli/enclave_output.h"
 

@@ -4,7 +4,7 @@
 #include <nlohmann/json.hpp>
 #include <vector>
 
-#include "enclave_proc/client.h"
+#include "enclave_proc/client/client.h"
 
 namespace nitro::cli {
 

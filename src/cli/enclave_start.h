@@ -4,7 +4,7 @@
 #include <string>
 #include <vector>
 
-#include "enclave_proc/client.h"
+#include "enclave_proc/client/client.h"
 #include "enclave_proc/process.h"
 
 /// The start of an enclave from the command line's side: the process that it starts, and that process's messages until

@@ -2,7 +2,7 @@
 #include <CLI/CLI.hpp>
 #include <optional>
 
-#include "enclave_proc/client.h"
+#include "enclave_proc/client/client.h"
 #include "src/cli/commands.h"
 #include "src/cli/enclave_output.h"
 

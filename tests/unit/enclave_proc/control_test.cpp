@@ -11,7 +11,7 @@
 #include <filesystem>
 #include <thread>
 
-#include "enclave_proc/client.h"
+#include "enclave_proc/client/client.h"
 #include "enclave_proc/control_server.h"
 #include "enclave_proc/machine/enclave_id.h"
 #include "enclave_proc/registry/published_socket.h"

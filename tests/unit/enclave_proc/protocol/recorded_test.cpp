@@ -8,7 +8,7 @@
 #include <array>
 #include <sstream>
 
-#include "enclave_proc/client.h"
+#include "enclave_proc/client/client.h"
 #include "enclave_proc/control_server.h"
 #include "enclave_proc/registry/published_socket.h"
 #include "src/base/bytes.h"

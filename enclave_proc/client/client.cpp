@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "enclave_proc/client.h"
+#include "enclave_proc/client/client.h"
 
 #include <fmt/format.h>
 #include <sys/epoll.h>
