@@ -9,7 +9,7 @@
 
 #include "nitro/fd.h"
 #include "src/base/bytes.h"
-#include "src/base/text.h"
+#include "src/http/instance_metadata.h"
 
 namespace nitro::kms {
 
@@ -18,30 +18,7 @@ namespace {
 constexpr std::string_view kContainerHost = "http://169.254.170.2";
 // Addresses of container services besides this machine's own: ECS, EKS (IPv4, IPv6).
 constexpr std::array kContainerAddresses = {"169.254.170.2", "169.254.170.23", "fd00:ec2::23"};
-constexpr const char* kInstanceHost = "http://169.254.169.254";
-constexpr const char* kInstanceHostV6 = "http://[fd00:ec2::254]";
 constexpr std::size_t kMaxTokenBytes = std::size_t{1} << 16;
-
-http::Request request_to(std::string url) {
-  http::Request request;
-  request.url = std::move(url);
-  request.direct = true;  // for a proxy, these addresses would mean its own machine
-  request.connect_timeout_seconds = 1;
-  request.total_timeout_seconds = 5;
-  request.failure = ErrorCode::kSigning;
-  return request;
-}
-
-// Returns the body of a success.
-Result<Secret> ask(const Environment& environment, const http::Request& request) {
-  auto response = environment.send(request);
-  if (!response) return Failure(std::move(response).error());
-  Secret body(std::move(response->body));
-  if (!response->success()) {
-    return fail(ErrorCode::kSigning, fmt::format("{} answers with status {}", quote(request.url), response->status));
-  }
-  return body;
-}
 
 bool may_have_token(const http::Peer& peer) {
   return peer.scheme == "https" || http::is_loopback(peer.host) ||
@@ -88,36 +65,25 @@ Result<std::optional<Credentials>> container_credentials(const Environment& envi
   }
   constexpr const char* kSource = "the container's credentials";
   NITRO_TRY(auto url, container_url(environment));
-  auto request = request_to(std::move(url));
+  auto request = http::link_local_request(std::move(url), ErrorCode::kSigning);
   NITRO_TRY(const auto token, container_token(environment));
   if (!token.empty()) request.headers.push_back("Authorization: " + token.text());
-  auto body = ask(environment, request);
+  auto body = http::body_of_success(environment.send, request);
   if (!body) return fail_within(kSource, std::move(body).error());
   NITRO_TRY(auto credentials, credentials_in(*body, kSource));
   return std::optional(std::move(credentials));
 }
 
 Result<Credentials> instance_credentials(const Environment& environment) {
-  auto host = environment.variable("AWS_EC2_METADATA_SERVICE_ENDPOINT");
-  if (host.empty()) {
-    const bool v6 = to_lower(environment.variable("AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE")) == "ipv6";
-    host = v6 ? kInstanceHostV6 : kInstanceHost;
-  }
-  while (host.ends_with('/')) host.pop_back();
-
-  auto request = request_to(host + "/latest/api/token");
-  request.method = "PUT";
-  request.headers = {"X-aws-ec2-metadata-token-ttl-seconds: 60"};
-  NITRO_TRY(const auto token, ask(environment, request));
-
-  constexpr const char* kRoles = "/latest/meta-data/iam/security-credentials/";
-  request = request_to(host + kRoles);
-  request.headers = {"X-aws-ec2-metadata-token: " + token.text()};
-  auto roles = ask(environment, request);
+  NITRO_TRY(const auto metadata,
+            http::InstanceMetadata::open(environment.variable("AWS_EC2_METADATA_SERVICE_ENDPOINT"),
+                                         environment.variable("AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE"),
+                                         environment.send, ErrorCode::kSigning));
+  const std::string roles_path = "/latest/meta-data/iam/security-credentials/";
+  auto roles = metadata.get(roles_path);
   if (!roles) return fail_within("this EC2 instance has no role", std::move(roles).error());
   const auto role = roles->text().substr(0, roles->text().find_first_of("\r\n"));
-  request.url = host + kRoles + http::url_encoded(role);
-  NITRO_TRY(const auto body, ask(environment, request));
+  NITRO_TRY(const auto body, metadata.get(roles_path + http::url_encoded(role)));
   return credentials_in(body, "the instance's role " + quote(role));
 }
 
