@@ -2,6 +2,7 @@
 #include "src/command/arguments.h"
 
 #include <algorithm>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -27,6 +28,23 @@ bool takes_value(const CLI::Option& option) {
   return option.get_items_expected_min() > 0;
 }
 
+std::size_t positionals_of(const CLI::App& command) {
+  return command.get_options([](const CLI::Option* option) { return option->get_positional(); }).size();
+}
+
+/// Splits a word with an option: "--name=value" and "-nvalue", for options that take one.
+std::pair<std::string, std::optional<std::string>> split(const CLI::App& command, const std::string& word) {
+  constexpr std::size_t kShort = 2;  // "-n"
+  if (word.starts_with("--")) {
+    const auto equals = word.find('=');
+    if (equals == std::string::npos) return {word, std::nullopt};
+    return {word.substr(0, equals), word.substr(equals + 1)};
+  }
+  const auto* const option = command.get_option_no_throw(word.substr(0, kShort));
+  if (word.size() == kShort || option == nullptr || !takes_value(*option)) return {word, std::nullopt};
+  return {word.substr(0, kShort), word.substr(word[kShort] == '=' ? kShort + 1 : kShort)};
+}
+
 }  // namespace
 
 void parse_arguments(CLI::App& application, int argc, const char* const* argv) {
@@ -38,9 +56,15 @@ void parse_arguments(CLI::App& application, int argc, const char* const* argv) {
   }
   const CLI::App* command = &application;
   std::vector<std::string> parsed;
+  std::size_t positionals = 0;
   for (std::size_t i = 0; i < words.size(); ++i) {
     const std::string& word = words[i];
     if (!is_option(word)) {
+      if (positionals < positionals_of(*command)) {
+        ++positionals;
+        parsed.push_back(word);
+        continue;
+      }
       const auto* const next = command == &application ? command_named(application, word) : nullptr;
       if (next == nullptr) {
         throw CLI::ExtrasError(command == &application && has_commands
@@ -52,19 +76,18 @@ void parse_arguments(CLI::App& application, int argc, const char* const* argv) {
       parsed.push_back(word);
       continue;
     }
-    const auto equals = word.starts_with("--") ? word.find('=') : std::string::npos;
-    const auto name = word.substr(0, equals);
+    const auto [name, value] = split(*command, word);
     const auto* const option = command->get_option_no_throw(name);
     if (option == nullptr) {
       throw CLI::ExtrasError("there is no option " + quote(name), CLI::ExitCodes::ExtrasError);
     }
     parsed.push_back(name);
     if (!takes_value(*option)) {
-      if (equals != std::string::npos) throw CLI::ArgumentMismatch(name + " takes no value");
+      if (value) throw CLI::ArgumentMismatch(name + " takes no value");
       continue;
     }
-    if (equals != std::string::npos) {
-      parsed.push_back(word.substr(equals + 1));
+    if (value) {
+      parsed.push_back(*value);
     } else if (i + 1 == words.size()) {
       throw CLI::ArgumentMismatch(name + " needs a value");
     } else if (is_option(words[i + 1])) {

@@ -6,6 +6,7 @@
 namespace nitro {
 
 /// Makes `application` parse the command line by the rules of the AWS tools where CLI11's differ:
+/// - "-nVALUE" and "-n=VALUE" are the short option -n with a value
 /// - "--name=" is an empty value; CLI11 would use the next word
 /// - a word that begins with "-" is not a value unless it follows "=", so that a forgotten value does not consume the
 ///   next option
