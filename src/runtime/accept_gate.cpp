@@ -48,7 +48,11 @@ void AcceptGate::resume() {
 void AcceptGate::accept_some() {
   for (int count = 0; count < kAcceptsPerRound && listener_ >= 0 && !held_; ++count) {
     auto socket = accept_unix(listener_);
-    if (!socket) return pause();
+    if (!socket) {
+      pause();
+      if (on_failure_) on_failure_(socket.error());
+      return;
+    }
     if (!socket->valid()) return;
     on_connection_(std::move(*socket));
   }

@@ -11,7 +11,7 @@
 
 namespace nitro {
 
-/// Accepts connections from a listening Unix socket on the event loop.
+/// Accepts connections from a listening stream socket on the event loop.
 ///
 /// A process at its limit of descriptors can neither accept a connection nor reject it, and the listener stays
 /// readable: a loop that simply waits for it would spin. The gate retries after kPause; meanwhile the clients wait in
@@ -38,6 +38,9 @@ class AcceptGate {
   /// end-of-file.
   void close();
 
+  /// Calls back each time that a connection could not be accepted and the gate pauses. Set it before watch().
+  void on_failure(std::function<void(const Error& error)> callback) { on_failure_ = std::move(callback); }
+
   /// Leaves clients in the backlog until resume().
   void hold();
   void resume();
@@ -49,6 +52,7 @@ class AcceptGate {
 
   EventLoop& loop_;
   OnConnection on_connection_;
+  std::function<void(const Error&)> on_failure_;
   UnixListener own_;   // of open()
   int listener_ = -1;  // borrowed; -1: closed
   EventLoop::Watch watch_;

@@ -6,6 +6,7 @@
 #include <spdlog/pattern_formatter.h>
 #include <spdlog/sinks/base_sink.h>
 #include <spdlog/sinks/null_sink.h>
+#include <spdlog/sinks/stdout_sinks.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -73,8 +74,8 @@ class SharedFileSink final : public spdlog::sinks::base_sink<std::mutex> {
   Fd fd_;
 };
 
-spdlog::level::level_enum level_from_environment() {
-  const auto name = to_lower(environment_variable("RUST_LOG").value_or("info"));
+spdlog::level::level_enum level_from_environment(const std::string& otherwise) {
+  const auto name = to_lower(environment_variable("RUST_LOG").value_or(otherwise));
   if (name == "trace") return spdlog::level::trace;
   if (name == "debug") return spdlog::level::debug;
   if (name == "warn") return spdlog::level::warn;
@@ -115,10 +116,20 @@ Result<Log> Log::open(const std::string& folder) {
   NITRO_TRY(Fd fd, open_log(folder, path));
   auto logger =
       std::make_shared<spdlog::logger>("nitro", std::make_shared<SharedFileSink>(folder, path, std::move(fd)));
-  logger->set_level(level_from_environment());
+  logger->set_level(level_from_environment("info"));
   Log log(std::move(logger));
   log.set_id(fmt::format("nitro-cli:{}", ::getpid()));
   return log;
+}
+
+Log Log::to_stderr(const std::string& name, const std::string& level) {
+  auto logger = std::make_shared<spdlog::logger>("nitro", std::make_shared<spdlog::sinks::stderr_sink_mt>());
+  logger->set_level(level_from_environment(level));
+  auto formatter = std::make_unique<spdlog::pattern_formatter>(spdlog::pattern_time_type::utc);
+  formatter->add_flag<LevelFlag>('*').add_flag<OneLineFlag>('&');
+  formatter->set_pattern(fmt::format("[%Y-%m-%dT%H:%M:%SZ %* {}] %&", name));
+  logger->set_formatter(std::move(formatter));
+  return Log(std::move(logger));
 }
 
 Log Log::none() {

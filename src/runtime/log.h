@@ -20,6 +20,9 @@ class Log {
   /// Opens (creates) `folder`/nitro_enclaves.log. If this user owns it, everybody may read it, and those who may write
   /// to the folder may write it. Errors: kFileOperation, kFilePermissions.
   static Result<Log> open(const std::string& folder);
+  /// Writes to stderr, in the form of the AWS tool vsock-proxy: `[UTC time LEVEL name] message`. `level` (trace,
+  /// debug, info, warn, error) counts where RUST_LOG is not set.
+  static Log to_stderr(const std::string& name, const std::string& level);
   /// Discards everything; for tests, and for programs without a log folder.
   static Log none();
 
