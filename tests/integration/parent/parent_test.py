@@ -16,7 +16,7 @@ import unittest
 
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
-from enclave import absent_programs, docker_archive, needed, not_installed, skip  # noqa: E402
+from enclave import absent_programs, build_guest, docker_archive, needed, not_installed, skip  # noqa: E402
 
 PARENT = pathlib.Path(os.environ.get("NITRO_PARENT", HERE.parents[3] / "shared/parent"))
 BUSYBOX = shutil.which("busybox")
@@ -255,6 +255,46 @@ state after{number}
         self.check("--memory 400 --cpu-count 1", 200, "E27", "free huge pages of this machine")
 
 
+class Proxy(ParentTest):
+    def test_an_enclave_reaches_a_service_of_the_network(self):
+        """Through AF_VSOCK of the machine's own kernel: the program in the enclave connects to CID 3."""
+        archive, eif = f"{self.folder}/serve.tar", f"{self.folder}/serve.eif"
+        guest = pathlib.Path(build_guest(self.folder)).read_bytes()
+        docker_archive(archive, {"bin/guest": (guest, 0o755)}, ["/bin/guest", "serve"])
+        subprocess.run([os.environ["NITRO_CLI"], "build-enclave", "--docker-uri", f"docker-archive:{archive}", "--output-file", eif],
+                       stdout=subprocess.DEVNULL, check=True)
+        parent = Parent("""
+ifconfig lo 127.0.0.1 up
+printf 'allowlist:\n- {address: 127.0.0.1, port: 7000}\n' >/tmp/allow.yaml
+printf 'routes:\n- {name: back, listen: "tcp:127.0.0.1:7001", connect: "vsock:18:5005", cids: []}\n' >/tmp/wrong.yaml
+printf 'routes:\n- {name: back, listen: "tcp:127.0.0.1:7001", connect: "vsock:18:5005"}\n' >/tmp/routes.yaml
+nc -ll -p 7000 -e /bin/sh -c 'read line; echo welcome' &
+RUST_LOG=info vsock-proxy --config /tmp/allow.yaml 5006 127.0.0.1 7000 >/tmp/proxy.log 2>&1 &
+proxy=$!
+step wrong vsock-proxy --routes /tmp/wrong.yaml
+vsock-proxy --routes /tmp/routes.yaml >/tmp/back.log 2>&1 &
+step run nitro-cli run-enclave --eif-path /root/serve.eif --memory 128 --cpu-count 1 --debug-mode --enclave-cid 18
+n=0; while ! grep -q disconnected /tmp/proxy.log && [ $n -lt 300 ]; do usleep 100000; n=$((n + 1)); done
+step taken vsock-proxy --config /tmp/allow.yaml 5006 127.0.0.1 7000
+step back sh -c 'echo question | timeout 20 nc 127.0.0.1 7001'
+kill $proxy; wait $proxy
+step ended sh -c 'exit '$?
+step log cat /tmp/proxy.log
+step end nitro-cli terminate-enclave --all
+""", files=(f"{eif}:/root/serve.eif", f"{os.environ['VSOCK_PROXY']}:/bin/vsock-proxy"))
+        self.succeeded(parent["run"])
+        log = parent["log"].out
+        self.assertRegex(log, r"Accepted connection on vsock:18:\d+\n")
+        self.assertRegex(log, r"Connected client from vsock:18:\d+ to 127\.0\.0\.1:7000\n")
+        self.assertRegex(log, r"Client on vsock:18:\d+ disconnected\n")
+        self.assertIn("parent said: welcome", parent.consoles)
+        self.assertEqual(parent["back"].out, "question\n", parent.output)
+        self.assertEqual(parent["ended"].status, 0)
+        self.assertEqual(parent["taken"].status, 1)
+        self.assertIn("listening on vsock:3:5006: Address already in use: another program listens there", parent["taken"].err)
+        self.assertIn('/tmp/wrong.yaml:2: "cids": ', parent["wrong"].err)
+
+
 # Replaces QEMU: nitro_parent.py has no options for several nodes, so they are added before the real QEMU is started. Each node has two CPUs
 # and half of the memory.
 TWO_NODES = """#!{python}
@@ -388,6 +428,7 @@ def require_parent():
     if not (PARENT / "nitro_parent.py").exists():
         skip(f"{PARENT}/nitro_parent.py is not there: these tests need the parent machine (NITRO_PARENT names its folder)")
     needed("NITRO_CLI", "build the project first")
+    needed("VSOCK_PROXY", "build the project first")
     needed("NITRO_CLI_BLOBS", "make them with blobs/build-blobs")
     if why := absent_programs("busybox", "cpio", "ldd"):
         skip(why)

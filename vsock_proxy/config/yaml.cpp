@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "vsock_proxy/config/yaml.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <charconv>
+#include <set>
+#include <vector>
+
+#include "nitro/fd.h"
+#include "src/base/bytes.h"
+#include "src/base/utf8.h"
+
+namespace nitro::proxy {
+namespace {
+
+constexpr ErrorCode kCode = ErrorCode::kInvalidArgument;
+
+std::string place(const std::string& name, const YAML::Mark& mark) {
+  return mark.is_null() ? name : fmt::format("{}:{}", name, mark.line + 1);
+}
+
+std::string listed(std::initializer_list<std::string_view> words) {
+  return fmt::format("{}", fmt::join(words, ", "));
+}
+
+}  // namespace
+
+Result<YamlValue> YamlValue::parse(const std::string& text, const std::string& name) {
+  const std::string shown = escaped(name);
+  if (text.size() > kMaxYamlBytes) {
+    return fail(kCode, fmt::format("{}: larger than {} bytes, the limit for this file", shown, kMaxYamlBytes));
+  }
+  for (std::size_t at = 0; at < text.size();) {
+    const CodePoint point = code_point_at(text, at);
+    if (!point.valid || point.value == 0) {
+      const auto line = 1 + std::count(text.begin(), text.begin() + static_cast<std::ptrdiff_t>(at), '\n');
+      return fail(kCode, fmt::format("{}:{}: this is not UTF-8 text", shown, line));
+    }
+    at += point.size;
+  }
+  try {
+    const std::vector<YAML::Node> documents = YAML::LoadAll(text);
+    if (documents.size() > 1) {
+      return fail(kCode, fmt::format("{}: there is a second document here; only one is read",
+                                     place(shown, documents[1].Mark())));
+    }
+    const YAML::Node root = documents.empty() ? YAML::Node(YAML::NodeType::Null) : documents.front();
+    return YamlValue(std::make_shared<Document>(Document{.name = shown}), root, {});
+  } catch (const YAML::ParserException& fault) {
+    return fail(kCode, fmt::format("{}: {}", place(shown, fault.mark), escaped(fault.msg)));
+  } catch (const YAML::Exception& fault) {
+    return fail(kCode, fmt::format("{}: {}", place(shown, fault.mark), escaped(fault.msg)));
+  }
+}
+
+Result<YamlValue> YamlValue::load(const std::string& path) {
+  NITRO_TRY(const std::string text, read_text_file(path, kMaxYamlBytes));
+  return parse(text, path);
+}
+
+YamlValue YamlValue::child(const YAML::Node& node, const std::string& key) const {
+  return {document_, node, key.empty() ? key_ : key};
+}
+
+Result<void> YamlValue::count() const {
+  if (++document_->values <= kMaxYamlValues) return {};
+  return fault(fmt::format("the file has more than {} values", kMaxYamlValues));
+}
+
+Failure YamlValue::fault(std::string_view what) const {
+  const std::string at = place(document_->name, node_.Mark());
+  if (key_.empty()) return fail(kCode, fmt::format("{}: {}", at, what));
+  return fail(kCode, fmt::format("{}: {}: {}", at, quote(key_), what));
+}
+
+Result<std::string> YamlValue::text() const {
+  if (!is_scalar()) return fault("must be text");
+  return node_.Scalar();
+}
+
+Result<std::uint64_t> YamlValue::number(std::uint64_t min, std::uint64_t max) const {
+  std::uint64_t value = 0;
+  bool valid = false;
+  // Quoted scalars have the tag "!", plain ones "?" (YAML 1.2, section 6.9.1).
+  if (is_scalar() && node_.Tag() != "!") {
+    const std::string& digits = node_.Scalar();
+    const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), value);
+    valid = error == std::errc() && end == digits.data() + digits.size();
+  }
+  if (!valid || value < min || value > max) {
+    return fault(fmt::format("must be a whole number from {} to {}{}", min, max,
+                             is_scalar() ? fmt::format(", not {}", quote(node_.Scalar())) : ""));
+  }
+  return value;
+}
+
+Result<bool> YamlValue::boolean() const {
+  if (is_scalar() && node_.Scalar() == "true") return true;
+  if (is_scalar() && node_.Scalar() == "false") return false;
+  return fault("must be true or false");
+}
+
+Result<void> YamlValue::for_each_item(const std::function<Result<void>(const YamlValue&)>& visit) const {
+  if (!is_list()) return fault("must be a list");
+  for (const YAML::Node& item : node_) {
+    NITRO_CHECK(count());
+    NITRO_CHECK(visit(child(item, {})));
+  }
+  return {};
+}
+
+Result<void> YamlValue::for_each_entry(
+    std::initializer_list<std::string_view> known,
+    const std::function<Result<void>(const std::string& key, const YamlValue& value)>& visit) const {
+  if (!is_mapping()) return fault(fmt::format("must be a mapping with the keys {}", listed(known)));
+  std::set<std::string> seen;
+  for (const auto& entry : node_) {
+    NITRO_CHECK(count());
+    if (!entry.first.IsScalar()) return child(entry.first, {}).fault("a key must be text");
+    const std::string& key = entry.first.Scalar();
+    const YamlValue named = child(entry.first, key);
+    if (std::find(known.begin(), known.end(), key) == known.end()) {
+      return named.fault(fmt::format("this key is not known here; known keys: {}", listed(known)));
+    }
+    if (!seen.insert(key).second) return named.fault("this key is here twice");
+    NITRO_CHECK(visit(key, child(entry.second, key)));
+  }
+  return {};
+}
+
+Result<YamlValue> YamlValue::at(std::string_view key) const {
+  if (!is_mapping()) return fault("must be a mapping");
+  for (const auto& entry : node_) {
+    NITRO_CHECK(count());
+    if (entry.first.IsScalar() && entry.first.Scalar() == key) return child(entry.second, std::string(key));
+  }
+  YamlValue none = child(YAML::Node(YAML::NodeType::Null), std::string(key));
+  return none;
+}
+
+}  // namespace nitro::proxy
