@@ -64,7 +64,7 @@ Result<bool> is_allowed(const AllowedService& service, Family family, const Allo
 
 }  // namespace
 
-Result<std::variant<Route, AllowedService>> allowed_route(const Options::Service& service, const AskRegion& ask_region,
+Result<std::variant<Route, AllowedService>> allowed_route(const ForwardedService& service, const AskRegion& ask_region,
                                                           Log& log) {
   NITRO_TRY(const std::string host, host_of(service.remote_host, ask_region));
   SPDLOG_LOGGER_INFO(&*log, "Checking allowlist configuration");

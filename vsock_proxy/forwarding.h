@@ -13,7 +13,7 @@ namespace nitro::proxy {
 /// allow it. As with that tool, an entry allows a service by the same name and port, or if its name currently has the
 /// server's first address. Waits for name servers. Errors: kInvalidArgument when the server's name is none; kSocket
 /// when it cannot be resolved; those of load_allowlist() and `ask_region`.
-Result<std::variant<Route, AllowedService>> allowed_route(const Options::Service& service, const AskRegion& ask_region,
+Result<std::variant<Route, AllowedService>> allowed_route(const ForwardedService& service, const AskRegion& ask_region,
                                                           Log& log);
 
 }  // namespace nitro::proxy

@@ -86,7 +86,7 @@ unsigned useful_threads(std::uint64_t workers) {
 Result<Options> options_of(const Words& words) {
   Options options;
   if (words.routes.empty()) {
-    Options::Service& service = options.service.emplace();
+    ForwardedService& service = options.service.emplace();
     NITRO_TRY(service.local_port, number<std::uint32_t>(words.local_port, 0, kMaxVsockPort, "LOCAL_PORT"));
     NITRO_TRY(service.remote_port, number<std::uint16_t>(words.remote_port, 0, UINT16_MAX, "REMOTE_PORT"));
     service.remote_host = words.remote_host;

@@ -12,17 +12,18 @@
 
 namespace nitro::proxy {
 
+/// One service, as with the AWS tool: LOCAL_PORT REMOTE_ADDR REMOTE_PORT.
+struct ForwardedService {
+  std::uint32_t local_port = 0;
+  std::string remote_host;  ///< as written; may contain {region}
+  std::uint16_t remote_port = 0;
+  std::string allowlist;  ///< path
+  Family family = Family::kAny;
+};
+
 /// The command line of vsock-proxy, see vsock-proxy(1).
 struct Options {
-  /// One service, as with the AWS tool: LOCAL_PORT REMOTE_ADDR REMOTE_PORT.
-  struct Service {
-    std::uint32_t local_port = 0;
-    std::string remote_host;  ///< as written; may contain {region}
-    std::uint16_t remote_port = 0;
-    std::string allowlist;  ///< path
-    Family family = Family::kAny;
-  };
-  std::optional<Service> service;
+  std::optional<ForwardedService> service;
   std::string routes;  ///< path; used instead of `service`
   bool only_check = false;
   unsigned relay_threads = 1;

@@ -17,7 +17,7 @@ namespace nitro::proxy {
 namespace {
 
 constexpr std::uint16_t kHttpsPort = 443;
-constexpr std::uint64_t kMaxSeconds = 7 * 24 * 3600;
+constexpr std::uint64_t kMaxSeconds = std::uint64_t{7} * 24 * 3600;
 constexpr std::uint64_t kMaxConnections = 1'000'000;
 constexpr std::size_t kMaxNameBytes = 64;
 

@@ -238,7 +238,7 @@ void Proxy::accept(Served& served, Fd client) {
   hold_if_full(served);
 }
 
-void Proxy::opened(std::shared_ptr<const Route> route, RouteCounters& counters, std::optional<std::uint32_t> cid,
+void Proxy::opened(const std::shared_ptr<const Route>& route, RouteCounters& counters, std::optional<std::uint32_t> cid,
                    const std::string& client_name, std::shared_ptr<Occupancy::Place> place, Opening::Opened opened) {
   SPDLOG_LOGGER_INFO(&*log_, "Connected client from {} to {}", client_name, opened.server_name);
   counters.connect_times().add(opened.connect_time);

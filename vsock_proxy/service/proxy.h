@@ -78,7 +78,7 @@ class Proxy {
   Result<std::unique_ptr<Served>> serve(Route route, const Listener& listener);
   void accept(Served& served, Fd client);
   [[nodiscard]] bool admits(const Route& route, const std::optional<SocketAddress>& client) const;
-  void opened(std::shared_ptr<const Route> route, RouteCounters& counters, std::optional<std::uint32_t> cid,
+  void opened(const std::shared_ptr<const Route>& route, RouteCounters& counters, std::optional<std::uint32_t> cid,
               const std::string& client_name, std::shared_ptr<Occupancy::Place> place, Opening::Opened opened);
   [[nodiscard]] bool is_full(const Served& served) const;
   void hold_if_full(Served& served);
