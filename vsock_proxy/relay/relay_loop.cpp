@@ -16,7 +16,9 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-constexpr std::uint32_t kEvents = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET;
+constexpr std::uint32_t kEvents = EPOLLIN | EPOLLRDHUP | EPOLLET;
+/// Only while a socket takes nothing: otherwise each piece that its peer reads would be an event.
+constexpr std::uint32_t kEventsWithSpace = kEvents | EPOLLOUT;
 
 enum class Progress {
   kWaiting,   // for an event
@@ -29,22 +31,23 @@ enum class Progress {
 
 class RelayLoop::Relay {
  public:
-  Relay(RelayJob job, std::list<std::unique_ptr<Relay>>::iterator place)
+  Relay(EventLoop& loop, RelayJob job, std::list<std::unique_ptr<Relay>>::iterator place)
       : place_(place),
-        client_{.fd = std::move(job.client), .watch = {}},
-        server_{.fd = std::move(job.server), .watch = {}},
+        client_{.loop = loop, .fd = std::move(job.client), .watch = {}},
+        server_{.loop = loop, .fd = std::move(job.server), .watch = {}},
         to_server_{.from = client_, .to = server_, .moved = job.traffic->to_server, .held = std::move(job.from_client)},
         to_client_{.from = server_, .to = client_, .moved = job.traffic->to_client, .held = {}},
         traffic_(std::move(job.traffic)),
         on_end_(std::move(job.on_end)),
         idle_time_(job.idle_time) {}
 
-  Result<void> watch(EventLoop& loop, const std::function<void()>& on_event) {
+  Result<void> watch(const std::function<void()>& on_event) {
     for (Socket* socket : {&client_, &server_}) {
-      NITRO_TRY(socket->watch, loop.watch_fd(socket->fd.get(), kEvents, [socket, on_event](std::uint32_t events) {
-        socket->note(events);
-        on_event();
-      }));
+      NITRO_TRY(socket->watch,
+                socket->loop.watch_fd(socket->fd.get(), kEvents, [socket, on_event](std::uint32_t events) {
+                  socket->note(events);
+                  on_event();
+                }));
     }
     return {};
   }
@@ -72,26 +75,37 @@ class RelayLoop::Relay {
 
   bool queued = false;  // in one of the lists of RelayLoop
 
+  [[nodiscard]] bool has_early_bytes() const { return !to_server_.held.empty(); }
   [[nodiscard]] bool has_idle_time() const { return idle_time_.count() > 0; }
   [[nodiscard]] bool is_idle(Clock::time_point now) const { return has_idle_time() && now - last_moved_ >= idle_time_; }
   [[nodiscard]] std::list<std::unique_ptr<Relay>>::iterator place() const { return place_; }
 
  private:
   struct Socket {
+    EventLoop& loop;
     Fd fd;
     EventLoop::Watch watch;
     // What is known since the last event; edge-triggered, so it holds until a call says otherwise.
     bool readable = false;
-    bool writable = false;
+    bool writable = true;
     bool ended = false;   // the peer sends no more, though there may be bytes to read
     bool failed = false;  // the kernel holds an error
 
     void note(std::uint32_t events) {
       if ((events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0) readable = true;
-      if ((events & (EPOLLOUT | EPOLLHUP | EPOLLERR)) != 0) writable = true;
+      if (!writable && (events & (EPOLLOUT | EPOLLHUP | EPOLLERR)) != 0) {
+        writable = true;
+        // Changing a watch that exists does not fail (epoll_ctl(2)); so below.
+        static_cast<void>(loop.update(watch, kEvents));
+      }
       if ((events & (EPOLLRDHUP | EPOLLHUP)) != 0) ended = true;
       // Not left to the next read: there is none while the other side is slow.
       if ((events & EPOLLERR) != 0 && pending_error(fd.get()) != 0) failed = true;
+    }
+
+    void wait_for_space() {
+      writable = false;
+      static_cast<void>(loop.update(watch, kEventsWithSpace));
     }
   };
 
@@ -156,7 +170,7 @@ class RelayLoop::Relay {
         const ssize_t count = ::send(to.fd.get(), bytes.data() + done, bytes.size() - done, MSG_NOSIGNAL);
         if (count < 0 && errno == EINTR) continue;
         if (count < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) {
-          to.writable = false;
+          to.wait_for_space();
           break;
         }
         if (count < 0) return -1;
@@ -186,9 +200,11 @@ RelayLoop::~RelayLoop() {
 
 void RelayLoop::add(RelayJob job) {
   const auto place = relays_.insert(relays_.end(), nullptr);
-  *place = std::make_unique<Relay>(std::move(job), place);
+  *place = std::make_unique<Relay>(loop_, std::move(job), place);
   Relay& relay = **place;
-  if (!relay.watch(loop_, [this, &relay] { settle(relay); })) return end(relay, RelayEnd::kReset);
+  if (!relay.watch([this, &relay] { settle(relay); })) return end(relay, RelayEnd::kReset);
+  // What was read from the client already needs no event.
+  if (relay.has_early_bytes()) again(relay);
   if (relay.has_idle_time() && !idle_timer_.active()) {
     idle_timer_ = loop_.watch_timer(
         std::chrono::seconds(1), [this] { end_idle(); }, true);
