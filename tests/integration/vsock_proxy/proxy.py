@@ -157,8 +157,12 @@ class ProxyTest(unittest.TestCase):
         if isinstance(place, int):
             return socket.create_connection((LOCALHOST, place), seconds)
         connection = socket.socket(socket.AF_UNIX)
-        # Blocking, so that it waits for a place in the backlog.
-        connection.connect(self.path(place))
+        try:
+            # Blocking, so that it waits for a place in the backlog.
+            connection.connect(self.path(place))
+        except OSError:
+            connection.close()
+            raise
         connection.settimeout(seconds)
         return connection
 
