@@ -70,6 +70,9 @@ Fd reach(std::uint32_t port) {
   const char* cid = std::getenv("PROXY_LOAD_CID");
   Fd socket = nitro::vsock_socket();
   require(socket.valid(), "vsock socket");
+  // The time limit of a connection through vsock; the stand-in's Unix sockets would wait for a place in the backlog.
+  const timeval limit{.tv_sec = 2, .tv_usec = 0};
+  ::setsockopt(socket.get(), SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit);
   const auto address = nitro::vsock_address(cid != nullptr ? static_cast<std::uint32_t>(number(cid)) : 3, port);
   if (nitro::connect_to(socket, address) != 0) return {};
   return socket;
@@ -217,7 +220,9 @@ int hold(std::uint32_t port, std::uint64_t count) {
   std::uint64_t answered = 0;
   for (std::uint64_t i = 0; i < count; ++i) {
     Fd socket = reach(port);
-    if (socket && nitro::write_all(socket.get(), nitro::as_bytes("Ex"))) sockets.push_back(std::move(socket));
+    // One that takes no more clients would cost the time limit each time.
+    if (!socket || !nitro::write_all(socket.get(), nitro::as_bytes("Ex"))) break;
+    sockets.push_back(std::move(socket));
   }
   const auto begin = Clock::now();
   for (const Fd& socket : sockets) {
