@@ -7,15 +7,13 @@
 #include <algorithm>
 #include <optional>
 
+#include "enclave_proc/machine/vsock_address.h"
 #include "src/base/bytes.h"
 #include "vsock_proxy/config/host_pattern.h"
 #include "vsock_proxy/names/resolver.h"
 
 namespace nitro::proxy {
 namespace {
-
-/// The CID at which enclaves see their parent instance; the AWS tool listens on it, not on all of the machine's.
-constexpr std::uint32_t kParentCid = 3;
 
 Result<Resolver::Addresses> resolve_now(EventLoop& loop, Resolver& resolver, const std::string& host, Family family) {
   std::optional<Result<Resolver::Addresses>> answer;
@@ -76,7 +74,8 @@ Result<std::variant<Route, AllowedService>> allowed_route(const ForwardedService
   if (!*allowed) return wanted;
   Route route;
   route.name = fmt::format("{}:{}", host, service.remote_port);
-  route.listen = Endpoint::of_vsock(kParentCid, service.local_port);
+  // Like the AWS tool, not on every CID of this machine.
+  route.listen = Endpoint::of_vsock(proc::kParentCid, service.local_port);
   route.connect = Endpoint::of_tcp(host, service.remote_port);
   route.family = service.family;
   return route;

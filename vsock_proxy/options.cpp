@@ -5,11 +5,11 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
-#include <charconv>
 #include <sstream>
 #include <thread>
 
 #include "src/base/bytes.h"
+#include "src/base/number.h"
 #include "src/command/arguments.h"
 
 namespace nitro::proxy {
@@ -40,14 +40,12 @@ struct Words {
 
 template <class Number>
 Result<Number> number(const std::string& text, Number min, Number max, std::string_view what) {
-  Number value = 0;
   // Rust's parser, whose notation users know, takes a plus sign.
-  const std::string_view digits = std::string_view(text).substr(text.starts_with('+') ? 1 : 0);
-  const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), value);
-  if (error != std::errc() || end != digits.data() + digits.size() || value < min || value > max) {
+  const auto value = parse_number<Number>(std::string_view(text).substr(text.starts_with('+') ? 1 : 0));
+  if (!value || *value < min || *value > max) {
     return fail(kCode, fmt::format("{} must be a number from {} to {}, not {}", what, min, max, quote(text)));
   }
-  return value;
+  return *value;
 }
 
 void declare(CLI::App& application, Words& words) {

@@ -4,8 +4,9 @@
 #include <arpa/inet.h>
 
 #include <algorithm>
-#include <charconv>
 #include <cstring>
+
+#include "src/base/number.h"
 
 namespace nitro::proxy {
 namespace {
@@ -90,11 +91,9 @@ std::optional<AddressBlock> AddressBlock::parse(std::string_view text) {
   block.first_ = *address;
   block.prefix_ = address->bits();
   if (slash != std::string_view::npos) {
-    const std::string_view digits = text.substr(slash + 1);
-    const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), block.prefix_);
-    if (error != std::errc() || end != digits.data() + digits.size() || block.prefix_ > address->bits()) {
-      return std::nullopt;
-    }
+    const auto prefix = parse_number<unsigned>(text.substr(slash + 1));
+    if (!prefix || *prefix > address->bits()) return std::nullopt;
+    block.prefix_ = *prefix;
     // "::ffff:0:0/96" would have become 0.0.0.0/96.
     IpAddress masked = *address;
     for (unsigned bit = block.prefix_; bit < address->bits(); ++bit) {

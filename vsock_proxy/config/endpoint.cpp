@@ -4,9 +4,8 @@
 #include <fmt/format.h>
 #include <sys/un.h>
 
-#include <charconv>
-
 #include "src/base/bytes.h"
+#include "src/base/number.h"
 #include "vsock_proxy/config/address_block.h"
 #include "vsock_proxy/config/host_pattern.h"
 
@@ -16,10 +15,8 @@ namespace {
 constexpr ErrorCode kCode = ErrorCode::kInvalidArgument;
 
 std::optional<std::uint32_t> number(std::string_view text, std::uint32_t min, std::uint32_t max) {
-  std::uint32_t value = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (error != std::errc() || end != text.data() + text.size() || value < min || value > max) return std::nullopt;
-  return value;
+  const auto value = parse_number<std::uint32_t>(text);
+  return value && *value >= min && *value <= max ? value : std::nullopt;
 }
 
 Result<Endpoint> parse_vsock(std::string_view rest, Side side) {

@@ -4,12 +4,12 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <charconv>
 #include <map>
 #include <set>
 #include <tuple>
 
 #include "src/base/bytes.h"
+#include "src/base/number.h"
 #include "src/base/utf8.h"
 #include "vsock_proxy/config/yaml.h"
 
@@ -223,10 +223,11 @@ class Reader {
 
   static Result<void> mode(const YamlValue& value, unsigned& mode) {
     NITRO_TRY(const std::string text, value.text());
-    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), mode, 8);
-    if (error != std::errc() || end != text.data() + text.size() || mode > 0777) {
+    const auto bits = parse_number<unsigned>(text, 8);
+    if (!bits || *bits > 0777) {
       return value.fault(fmt::format("must be permission bits in octal, such as 0660, not {}", quote(text)));
     }
+    mode = *bits;
     return {};
   }
 
@@ -243,9 +244,12 @@ class Reader {
 
 }  // namespace
 
+bool is_of(Family family, const IpAddress& address) {
+  return family == Family::kAny || (family == Family::kV4) == address.is_v4();
+}
+
 bool Route::may_reach(const IpAddress& address) const {
-  if (family == Family::kV4 && !address.is_v4()) return false;
-  if (family == Family::kV6 && address.is_v4()) return false;
+  if (!is_of(family, address)) return false;
   if (addresses.empty()) return connect.has_value() || !address.is_local();
   return std::any_of(addresses.begin(), addresses.end(),
                      [&address](const AddressBlock& block) { return block.contains(address); });

@@ -17,6 +17,7 @@
 namespace nitro::proxy {
 
 enum class Family { kAny, kV4, kV6 };
+[[nodiscard]] bool is_of(Family family, const IpAddress& address);
 
 /// Servers that an HTTP CONNECT route reaches.
 struct HostRule {

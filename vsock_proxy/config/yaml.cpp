@@ -4,12 +4,12 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <charconv>
 #include <set>
 #include <vector>
 
 #include "nitro/fd.h"
 #include "src/base/bytes.h"
+#include "src/base/number.h"
 #include "src/base/utf8.h"
 
 namespace nitro::proxy {
@@ -48,8 +48,6 @@ Result<YamlValue> YamlValue::parse(const std::string& text, const std::string& n
     }
     const YAML::Node root = documents.empty() ? YAML::Node(YAML::NodeType::Null) : documents.front();
     return YamlValue(std::make_shared<Document>(Document{.name = shown}), root, {});
-  } catch (const YAML::ParserException& fault) {
-    return fail(kCode, fmt::format("{}: {}", place(shown, fault.mark), escaped(fault.msg)));
   } catch (const YAML::Exception& fault) {
     return fail(kCode, fmt::format("{}: {}", place(shown, fault.mark), escaped(fault.msg)));
   }
@@ -81,25 +79,14 @@ Result<std::string> YamlValue::text() const {
 }
 
 Result<std::uint64_t> YamlValue::number(std::uint64_t min, std::uint64_t max) const {
-  std::uint64_t value = 0;
-  bool valid = false;
   // Quoted scalars have the tag "!", plain ones "?" (YAML 1.2, section 6.9.1).
-  if (is_scalar() && node_.Tag() != "!") {
-    const std::string& digits = node_.Scalar();
-    const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), value);
-    valid = error == std::errc() && end == digits.data() + digits.size();
-  }
-  if (!valid || value < min || value > max) {
+  const bool plain = is_scalar() && node_.Tag() != "!";
+  const auto value = plain ? parse_number<std::uint64_t>(node_.Scalar()) : std::nullopt;
+  if (!value || *value < min || *value > max) {
     return fault(fmt::format("must be a whole number from {} to {}{}", min, max,
                              is_scalar() ? fmt::format(", not {}", quote(node_.Scalar())) : ""));
   }
-  return value;
-}
-
-Result<bool> YamlValue::boolean() const {
-  if (is_scalar() && node_.Scalar() == "true") return true;
-  if (is_scalar() && node_.Scalar() == "false") return false;
-  return fault("must be true or false");
+  return *value;
 }
 
 Result<void> YamlValue::for_each_item(const std::function<Result<void>(const YamlValue&)>& visit) const {
@@ -136,8 +123,7 @@ Result<YamlValue> YamlValue::at(std::string_view key) const {
     NITRO_CHECK(count());
     if (entry.first.IsScalar() && entry.first.Scalar() == key) return child(entry.second, std::string(key));
   }
-  YamlValue none = child(YAML::Node(YAML::NodeType::Null), std::string(key));
-  return none;
+  return child(YAML::Node(YAML::NodeType::Null), std::string(key));
 }
 
 }  // namespace nitro::proxy

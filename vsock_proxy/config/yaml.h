@@ -37,7 +37,6 @@ class YamlValue {
   /// Scalars; `max` is inclusive. A number in quotes is text, not a number.
   [[nodiscard]] Result<std::string> text() const;
   [[nodiscard]] Result<std::uint64_t> number(std::uint64_t min, std::uint64_t max) const;
-  [[nodiscard]] Result<bool> boolean() const;
 
   /// Calls `visit` for each item, until it fails.
   Result<void> for_each_item(const std::function<Result<void>(const YamlValue&)>& visit) const;

@@ -4,8 +4,7 @@
 #include <fmt/format.h>
 #include <http_parser.h>
 
-#include <charconv>
-
+#include "src/base/number.h"
 #include "vsock_proxy/config/host_pattern.h"
 
 namespace nitro::proxy {
@@ -71,9 +70,8 @@ bool RequestHead::parse_authority() {
   auto normal = normalized_host(host);
   if (!normal) return false;
   host_ = std::move(*normal);
-  const std::string_view digits = std::string_view(target_).substr(colon + 1);
-  const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), port_);
-  return error == std::errc() && end == digits.data() + digits.size() && port_ != 0;
+  port_ = parse_number<std::uint16_t>(std::string_view(target_).substr(colon + 1)).value_or(0);
+  return port_ != 0;
 }
 
 std::string http_answer(std::string_view status, std::string_view content_type, std::string_view body) {

@@ -54,7 +54,7 @@ class RequestHead {
   std::vector<std::byte> rest_;
 };
 
-/// An answer that closes the connection, with `text` as its body. `status`: "403 Forbidden".
+/// An answer that closes the connection, with this body. `status`: "403 Forbidden".
 [[nodiscard]] std::string http_answer(std::string_view status, std::string_view content_type, std::string_view body);
 
 }  // namespace nitro::proxy

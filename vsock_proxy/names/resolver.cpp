@@ -38,10 +38,6 @@ struct FileVersion {
   }
 };
 
-bool is_of(Family family, const IpAddress& address) {
-  return family == Family::kAny || (family == Family::kV4) == address.is_v4();
-}
-
 int address_family(Family family) {
   if (family == Family::kV4) return AF_INET;
   return family == Family::kV6 ? AF_INET6 : AF_UNSPEC;

@@ -9,16 +9,11 @@
 
 #include <cerrno>
 
-#include "src/base/bytes.h"
+#include "enclave_proc/machine/vsock_address.h"
 #include "vsock_proxy/sockets/socket_address.h"
 
 namespace nitro::proxy {
 namespace {
-
-/// The CID of a parent instance, as its enclaves see it.
-constexpr std::uint32_t kParentCid = 3;
-/// CIDs below are reserved; enclaves have 16 and more, other virtual machines 3 and more.
-constexpr std::uint32_t kFirstEnclaveCid = 4;
 
 SocketAddress address_of(const Endpoint& endpoint) {
   switch (endpoint.kind) {
@@ -35,11 +30,11 @@ SocketAddress address_of(const Endpoint& endpoint) {
 
 std::string wrong_cid(std::uint32_t wanted) {
   const auto own = local_cid();
-  if (wanted == kParentCid && own && *own >= kFirstEnclaveCid) {
+  if (wanted == proc::kParentCid && own && *own > proc::kParentCid) {
     return fmt::format(
         "this machine's CID is {}, so it is an enclave or another virtual machine; the proxy runs on the "
         "parent instance, whose CID is {}",
-        *own, kParentCid);
+        *own, proc::kParentCid);
   }
   return fmt::format(
       "this machine does not have the CID {}{}; on a machine that is no parent instance, --local ENCLAVE "
