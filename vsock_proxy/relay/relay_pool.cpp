@@ -2,14 +2,14 @@
 #include "vsock_proxy/relay/relay_pool.h"
 
 #include <sys/epoll.h>
-#include <sys/eventfd.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <mutex>
 #include <optional>
 #include <system_error>
 #include <thread>
+
+#include "vsock_proxy/relay/bell.h"
 
 namespace nitro::proxy {
 
@@ -19,9 +19,8 @@ class RelayPool::Worker {
   static Result<std::unique_ptr<Worker>> create() {
     auto worker = std::make_unique<Worker>();
     NITRO_TRY(worker->loop_, EventLoop::create());
-    worker->bell_ = Fd(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
-    if (!worker->bell_) return fail_errno(ErrorCode::kEpoll, "creating an event descriptor");
-    NITRO_TRY(worker->bell_watch_, worker->loop_->watch_fd(worker->bell_.get(), EPOLLIN,
+    NITRO_TRY(worker->bell_, Bell::create());
+    NITRO_TRY(worker->bell_watch_, worker->loop_->watch_fd(worker->bell_.fd(), EPOLLIN,
                                                            [own = worker.get()](std::uint32_t) { own->take_jobs(); }));
     try {
       worker->thread_ = std::thread([own = worker.get()] { own->run(); });
@@ -40,7 +39,7 @@ class RelayPool::Worker {
       const std::scoped_lock lock(mutex_);
       ending_ = true;
     }
-    ring();
+    bell_.ring();
     thread_.join();
   }
 
@@ -55,27 +54,20 @@ class RelayPool::Worker {
       jobs_.push_back(std::move(job));
       if (jobs_.size() > 1) return;  // the bell has been rung
     }
-    ring();
+    bell_.ring();
   }
 
   bool check_alive() {
     const bool answered = answered_.exchange(false);
-    ring();
+    bell_.ring();
     return answered;
   }
 
   [[nodiscard]] std::size_t open() const { return open_; }
 
  private:
-  void ring() {
-    const std::uint64_t one = 1;
-    // Fails only if the counter is full; then the bell rings anyway.
-    [[maybe_unused]] const ssize_t ignored = ::write(bell_.get(), &one, sizeof one);
-  }
-
   void take_jobs() {
-    std::uint64_t rings = 0;
-    [[maybe_unused]] const ssize_t ignored = ::read(bell_.get(), &rings, sizeof rings);
+    bell_.silence();
     answered_ = true;
     std::vector<RelayJob> jobs;
     {
@@ -94,7 +86,7 @@ class RelayPool::Worker {
   }
 
   std::unique_ptr<EventLoop> loop_;
-  Fd bell_;
+  Bell bell_;
   EventLoop::Watch bell_watch_;
   std::optional<RelayLoop> relays_;  // only used by the thread
   std::mutex mutex_;

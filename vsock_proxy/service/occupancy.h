@@ -5,7 +5,7 @@
 #include <cstdint>
 #include <memory>
 
-#include "nitro/fd.h"
+#include "vsock_proxy/relay/bell.h"
 
 namespace nitro::proxy {
 
@@ -30,18 +30,16 @@ class Occupancy {
   };
 
   [[nodiscard]] std::uint64_t taken() const { return taken_; }
-  /// Becomes readable when a place was given back after wait().
-  [[nodiscard]] int bell() const { return bell_.get(); }
+  /// Rings when a place was given back after wait().
+  [[nodiscard]] const Bell& bell() const { return bell_; }
   /// Asks for the bell. Look at the counts again afterwards: a place may have been given back just before.
   void wait() { waiting_ = true; }
-  /// Silences the bell after it rang.
-  void silence();
 
  private:
   Occupancy() = default;
   std::atomic<std::uint64_t> taken_{0};
   std::atomic<bool> waiting_{false};
-  Fd bell_;
+  Bell bell_;
 };
 
 }  // namespace nitro::proxy

@@ -42,10 +42,11 @@ Result<std::unique_ptr<Proxy>> Proxy::create(EventLoop& loop, Log& log, Settings
   // The constructor is private: make_unique cannot reach it.
   std::unique_ptr<Proxy> proxy(new Proxy(loop, log, std::move(settings)));
   NITRO_TRY(proxy->occupancy_, Occupancy::create());
-  NITRO_TRY(proxy->bell_watch_, loop.watch_fd(proxy->occupancy_->bell(), EPOLLIN, [own = proxy.get()](std::uint32_t) {
-    own->occupancy_->silence();
-    own->resume();
-  }));
+  NITRO_TRY(proxy->bell_watch_,
+            loop.watch_fd(proxy->occupancy_->bell().fd(), EPOLLIN, [own = proxy.get()](std::uint32_t) {
+              own->occupancy_->bell().silence();
+              own->resume();
+            }));
   NITRO_TRY(proxy->resolver_, Resolver::create(loop, proxy->settings_.resolver));
   NITRO_TRY(proxy->pool_, RelayPool::create(proxy->settings_.relay_threads));
   return proxy;
