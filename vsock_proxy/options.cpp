@@ -5,6 +5,7 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <optional>
 #include <sstream>
 #include <thread>
 
@@ -17,6 +18,7 @@ namespace {
 
 constexpr ErrorCode kCode = ErrorCode::kInvalidArgument;
 constexpr int kUsageStatus = 2;
+constexpr unsigned kMostThreadsByDefault = 4;
 constexpr const char* kDefaultAllowlist = "/etc/nitro_enclaves/vsock-proxy.yaml";
 /// The version of the AWS tool whose interface this is.
 constexpr const char* kVersion = "Vsock-TCP proxy 1.0.2";
@@ -25,7 +27,7 @@ constexpr const char* kVersion = "Vsock-TCP proxy 1.0.2";
 struct Words {
   bool ipv4 = false;
   bool ipv6 = false;
-  std::string workers = "4";
+  std::optional<std::string> workers;
   std::string allowlist = kDefaultAllowlist;
   std::string local_port;
   std::string remote_host;
@@ -54,7 +56,8 @@ void declare(CLI::App& application, Words& words) {
   auto* ipv4 = application.add_flag("-4,--ipv4", words.ipv4, "Reach the server by IPv4 only");
   application.add_flag("-6,--ipv6", words.ipv6, "Reach the server by IPv6 only")->excludes(ipv4);
   application.add_option("-w,--num_workers", words.workers,
-                         "Event loops that move data, at most one for each CPU; no limit of connections [default: 4]");
+                         "Event loops that move data, at most one for each CPU; no limit of connections "
+                         "[default: one for two CPUs, at most 4]");
   application.add_option("--config", words.allowlist,
                          fmt::format("Allowlist of servers, YAML [default: {}]", kDefaultAllowlist));
   application.add_option("local_port", words.local_port, "Vsock port to listen on")->type_name("LOCAL_PORT");
@@ -75,10 +78,13 @@ void declare(CLI::App& application, Words& words) {
   application.add_option("--metrics", words.metrics, "Serve counters at unix:/PATH or tcp:127.0.0.1:PORT");
 }
 
-/// Event loops beyond the CPUs only cost.
-unsigned useful_threads(std::uint64_t workers) {
+/// Event loops beyond the CPUs only cost. By default half of the CPUs are left to what the bytes come from and go to,
+/// the kernel's side of the connections included.
+Result<unsigned> relay_threads(const std::optional<std::string>& workers) {
   const unsigned cpus = std::max(std::thread::hardware_concurrency(), 1U);
-  return static_cast<unsigned>(std::min<std::uint64_t>(workers, cpus));
+  if (!workers) return std::clamp(cpus / 2, 1U, kMostThreadsByDefault);
+  NITRO_TRY(const auto wanted, number<std::uint32_t>(*workers, 1, UINT32_MAX, "--num_workers"));
+  return std::min(wanted, cpus);
 }
 
 Result<Options> options_of(const Words& words) {
@@ -91,8 +97,7 @@ Result<Options> options_of(const Words& words) {
     service.allowlist = words.allowlist;
     service.family = words.ipv4 ? Family::kV4 : words.ipv6 ? Family::kV6 : Family::kAny;
   }
-  NITRO_TRY(const auto workers, number<std::uint64_t>(words.workers, 1, UINT32_MAX, "--num_workers"));
-  options.relay_threads = useful_threads(workers);
+  NITRO_TRY(options.relay_threads, relay_threads(words.workers));
   options.routes = words.routes;
   options.only_check = words.check;
   options.local = words.local;

@@ -75,6 +75,8 @@ Fd reach(std::uint32_t port) {
   ::setsockopt(socket.get(), SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit);
   const auto address = nitro::vsock_address(cid != nullptr ? static_cast<std::uint32_t>(number(cid)) : 3, port);
   if (nitro::connect_to(socket, address) != 0) return {};
+  const timeval none{};
+  ::setsockopt(socket.get(), SOL_SOCKET, SO_SNDTIMEO, &none, sizeof none);
   return socket;
 }
 

@@ -12,6 +12,7 @@
 
 #include "nitro/fd.h"
 #include "src/runtime/event_loop.h"
+#include "vsock_proxy/relay/pipes.h"
 
 namespace nitro::proxy {
 
@@ -41,19 +42,20 @@ struct RelayJob {
 
 /// Relays connections on one event loop.
 ///
-/// Bytes go through one buffer that all connections share. What the receiving side does not take at once is held,
-/// kBufferBytes at most for each direction, and nothing more is read for it until that is gone: backpressure reaches
-/// the sender, and a connection that waits holds nothing. End-of-file is passed on in each direction by itself
-/// (half-close), a reset is passed on as a reset.
+/// Bytes go through a buffer and a pipe that all connections share (flow.h). What the receiving side does not take at
+/// once is held, kBufferBytes at most for each direction, and nothing more is read for it until that is gone:
+/// backpressure reaches the sender, and a connection that waits holds nothing. End-of-file is passed on in each
+/// direction by itself (half-close), a reset is passed on as a reset.
 class RelayLoop {
  public:
   /// Found by measuring: larger ones fall out of the processor's cache, smaller ones cost more calls.
   static constexpr std::size_t kBufferBytes = std::size_t{256} << 10;
-  /// What one connection may move before others get their turn.
+  /// What one connection may move, with the last piece a little more, before others get their turn.
   static constexpr std::size_t kBytesPerTurn = std::size_t{1} << 20;
 
-  /// `loop` must outlive this object.
-  explicit RelayLoop(EventLoop& loop);
+  /// `loop` must outlive this object. SIGPIPE must be ignored or blocked. At most `pipes` pipes, of two descriptors
+  /// each, hold bytes for slow receivers; other bytes are held in memory.
+  RelayLoop(EventLoop& loop, std::size_t pipes);
   RelayLoop(const RelayLoop&) = delete;
   RelayLoop& operator=(const RelayLoop&) = delete;
   /// Resets all connections.
@@ -72,6 +74,7 @@ class RelayLoop {
 
   EventLoop& loop_;
   std::unique_ptr<std::byte[]> buffer_;
+  Pipes pipes_;  // outlives the relays, which borrow from it
   std::list<std::unique_ptr<Relay>> relays_;
   std::vector<Relay*> again_;  // to be continued in the next round
   std::vector<Relay*> turn_;   // being continued; null: ended since

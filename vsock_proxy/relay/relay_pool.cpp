@@ -16,14 +16,14 @@ namespace nitro::proxy {
 /// A thread and what it is given.
 class RelayPool::Worker {
  public:
-  static Result<std::unique_ptr<Worker>> create() {
+  static Result<std::unique_ptr<Worker>> create(std::size_t pipes) {
     auto worker = std::make_unique<Worker>();
     NITRO_TRY(worker->loop_, EventLoop::create());
     NITRO_TRY(worker->bell_, Bell::create());
     NITRO_TRY(worker->bell_watch_, worker->loop_->watch_fd(worker->bell_.fd(), EPOLLIN,
                                                            [own = worker.get()](std::uint32_t) { own->take_jobs(); }));
     try {
-      worker->thread_ = std::thread([own = worker.get()] { own->run(); });
+      worker->thread_ = std::thread([own = worker.get(), pipes] { own->run(pipes); });
     } catch (const std::system_error& error) {
       return fail_errno(ErrorCode::kThreadJoin, "starting a thread", error.code().value());
     }
@@ -78,8 +78,8 @@ class RelayPool::Worker {
     for (RelayJob& job : jobs) relays_->add(std::move(job));
   }
 
-  void run() {
-    relays_.emplace(*loop_);
+  void run(std::size_t pipes) {
+    relays_.emplace(*loop_, pipes);
     // Fails only if the descriptors of the loop were closed: a bug.
     [[maybe_unused]] const auto ignored = loop_->run();
     relays_.reset();
@@ -100,10 +100,10 @@ class RelayPool::Worker {
 RelayPool::RelayPool(std::vector<std::unique_ptr<Worker>> workers) : workers_(std::move(workers)) {}
 RelayPool::~RelayPool() = default;
 
-Result<std::unique_ptr<RelayPool>> RelayPool::create(unsigned threads) {
+Result<std::unique_ptr<RelayPool>> RelayPool::create(unsigned threads, std::size_t pipes) {
   std::vector<std::unique_ptr<Worker>> workers;
   for (unsigned i = 0; i < std::max(threads, 1U); ++i) {
-    NITRO_TRY(auto worker, Worker::create());
+    NITRO_TRY(auto worker, Worker::create(pipes));
     workers.push_back(std::move(worker));
   }
   // The constructor is private: make_unique cannot reach it.

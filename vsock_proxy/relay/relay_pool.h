@@ -12,9 +12,9 @@ namespace nitro::proxy {
 /// Relays connections on several threads, each with an event loop of its own. A connection stays on one of them.
 class RelayPool {
  public:
-  /// Starts `threads` threads (at least 1). Signals must be blocked already, so that the threads receive none. Errors:
-  /// kEpoll; kThreadJoin when a thread cannot be started.
-  static Result<std::unique_ptr<RelayPool>> create(unsigned threads);
+  /// Starts `threads` threads (at least 1), each with a RelayLoop that has `pipes` pipes. Signals must be blocked
+  /// already, so that the threads receive none. Errors: kEpoll; kThreadJoin when a thread cannot be started.
+  static Result<std::unique_ptr<RelayPool>> create(unsigned threads, std::size_t pipes);
   RelayPool(const RelayPool&) = delete;
   RelayPool& operator=(const RelayPool&) = delete;
   /// Resets all connections and waits for the threads.

@@ -18,6 +18,7 @@ namespace {
 /// Descriptors that are not for clients: the loops, name servers, metrics, listeners being replaced.
 constexpr std::uint64_t kReservedDescriptors = 48;
 constexpr std::uint64_t kDescriptorsPerThread = 4;
+constexpr std::uint64_t kDescriptorsPerPipe = 2;
 /// A client and its server; a second attempt to connect is short and covered by the reserve.
 constexpr std::uint64_t kDescriptorsPerClient = 2;
 
@@ -25,12 +26,26 @@ constexpr std::uint64_t kDescriptorsPerClient = 2;
 /// user's.
 constexpr unsigned kLocalMode = 0666;
 
-/// How many clients this process has descriptors for.
-std::uint64_t clients_by_descriptors(const unsigned threads, const std::size_t listeners) {
+std::uint64_t descriptor_limit() {
   rlimit limit{};
   if (::getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY) return UINT64_MAX;
-  const std::uint64_t reserved = kReservedDescriptors + kDescriptorsPerThread * threads + 2 * listeners;
-  return limit.rlim_cur > reserved + kDescriptorsPerClient ? (limit.rlim_cur - reserved) / kDescriptorsPerClient : 1;
+  return limit.rlim_cur;
+}
+
+/// How many pipes each thread may have: as many as are of use (more slow receivers of bulk are rare), but not more than
+/// an eighth of the descriptors.
+std::uint64_t pipes_per_thread(std::uint64_t limit, unsigned threads) {
+  constexpr std::uint64_t kOfUse = 64;
+  return std::min(kOfUse, limit / 8 / kDescriptorsPerPipe / threads);
+}
+
+/// How many clients this process has descriptors for.
+std::uint64_t clients_by_descriptors(unsigned threads, std::size_t listeners) {
+  const std::uint64_t limit = descriptor_limit();
+  if (limit == UINT64_MAX) return limit;
+  const std::uint64_t per_thread = kDescriptorsPerThread + kDescriptorsPerPipe * pipes_per_thread(limit, threads);
+  const std::uint64_t reserved = kReservedDescriptors + per_thread * threads + 2 * listeners;
+  return limit > reserved + kDescriptorsPerClient ? (limit - reserved) / kDescriptorsPerClient : 1;
 }
 
 }  // namespace
@@ -48,7 +63,8 @@ Result<std::unique_ptr<Proxy>> Proxy::create(EventLoop& loop, Log& log, Settings
               own->resume();
             }));
   NITRO_TRY(proxy->resolver_, Resolver::create(loop, proxy->settings_.resolver));
-  NITRO_TRY(proxy->pool_, RelayPool::create(proxy->settings_.relay_threads));
+  const unsigned threads = proxy->settings_.relay_threads;
+  NITRO_TRY(proxy->pool_, RelayPool::create(threads, pipes_per_thread(descriptor_limit(), threads)));
   return proxy;
 }
 

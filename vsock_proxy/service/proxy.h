@@ -27,7 +27,7 @@ namespace nitro::proxy {
 class Proxy {
  public:
   struct Settings {
-    unsigned relay_threads = 1;
+    unsigned relay_threads = 1;         ///< at least 1
     std::uint32_t max_connections = 0;  ///< of all routes; further clients wait in the backlog. 0: no limit
     std::optional<LocalEnclave> local;  ///< its folder takes the place of vsock
     Resolver::Settings resolver;

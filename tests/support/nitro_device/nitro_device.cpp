@@ -932,10 +932,10 @@ static void give_address(const sockaddr_vm& peer, sockaddr* address, socklen_t* 
 
 static int accept_any(int fd, sockaddr* address, socklen_t* size, int flags) {
   if (kind_of(fd) != Kind::kVsock) return static_cast<int>(syscall(SYS_accept4, fd, address, size, flags));
-  const Guard guard;
   const int accepted = static_cast<int>(syscall(SYS_accept4, fd, nullptr, nullptr, flags));
   if (accepted < 0) return accepted;
   if (address != nullptr && size != nullptr) give_address(vsock_peer(accepted), address, size);
+  const Guard guard;  // not while waiting for a client
   return remember(accepted, Kind::kVsock);
 }
 

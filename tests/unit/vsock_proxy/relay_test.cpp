@@ -3,9 +3,11 @@
 #include <gtest/gtest.h>
 #include <netinet/in.h>
 #include <poll.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 
 #include <algorithm>
+#include <csignal>
 #include <future>
 #include <numeric>
 #include <random>
@@ -13,6 +15,7 @@
 
 #include "src/base/bytes.h"
 #include "temp_folder.h"
+#include "vsock_proxy/relay/pipes.h"
 #include "vsock_proxy/relay/relay_loop.h"
 #include "vsock_proxy/relay/relay_pool.h"
 #include "vsock_proxy/sockets/socket_address.h"
@@ -55,7 +58,7 @@ std::vector<std::byte> random_bytes(std::size_t size, unsigned seed) {
 class RelayTest : public ::testing::TestWithParam<Pair (*)()> {
  protected:
   void start(std::vector<std::byte> from_client = {}, std::chrono::seconds idle_time = std::chrono::seconds(0)) {
-    auto pool = RelayPool::create(1);
+    auto pool = RelayPool::create(1, 2);
     ASSERT_OK(pool);
     pool_ = std::move(*pool);
     Pair to_client = GetParam()();
@@ -276,7 +279,7 @@ TEST_P(ResetTest, ComesAfterTheBytesBeforeIt) {
 TEST(RelayLoop, LetsOthersHaveTheirTurn) {
   const auto loop = EventLoop::create();
   ASSERT_OK(loop);
-  RelayLoop relays(**loop);
+  RelayLoop relays(**loop, 1);
   // One connection with far more to move than a turn, whose bytes vanish at once, and one with a word.
   auto traffic = std::make_shared<Traffic>();
   const auto add = [&](std::vector<std::byte> early) {
@@ -321,6 +324,145 @@ TEST(RelayLoop, LetsOthersHaveTheirTurn) {
   ::shutdown(busy.second.get(), SHUT_RDWR);
   sender.join();
   receiver.join();
+}
+
+/// Connections that one loop relays on this thread.
+class RelayLoopTest : public ::testing::Test {
+ protected:
+  static constexpr std::size_t kPipes = 3;
+
+  void SetUp() override {
+    std::signal(SIGPIPE, SIG_IGN);
+    auto loop = EventLoop::create();
+    ASSERT_OK(loop);
+    loop_ = std::move(*loop);
+    relays_ = std::make_unique<RelayLoop>(*loop_, kPipes);
+  }
+  /// The far ends: client, server. They do not block.
+  Pair add() {
+    Pair client = unix_pair();
+    Pair server = tcp_pair();
+    for (const Fd* fd : {&client.first, &client.second, &server.first, &server.second})
+      EXPECT_OK(set_nonblocking(fd->get(), true));
+    relays_->add({.client = std::move(client.second),
+                  .server = std::move(server.first),
+                  .from_client = {},
+                  .idle_time = std::chrono::seconds(0),
+                  .traffic = traffic_,
+                  .on_end = [this](RelayEnd) { ++ended_; }});
+    return {std::move(client.first), std::move(server.second)};
+  }
+  /// Sends of `bytes` from `at` on what is taken while nobody reads.
+  void send_until_full(const Fd& socket, const std::vector<std::byte>& bytes, std::size_t& at) {
+    for (int full = 0; full < 3 && at < bytes.size();) {
+      const ssize_t count = ::send(socket.get(), bytes.data() + at, bytes.size() - at, MSG_NOSIGNAL);
+      if (count > 0) at += static_cast<std::size_t>(count);
+      full = count > 0 ? 0 : full + 1;
+      ASSERT_OK(loop_->run_once(std::chrono::milliseconds(1)));
+    }
+  }
+  /// Sends `bytes` from `at` on and compares what arrives with all of them.
+  void move_all(const Fd& from, const Fd& to, const std::vector<std::byte>& bytes, std::size_t at) {
+    std::vector<std::byte> received(bytes.size());
+    std::size_t arrived = 0;
+    for (int idle = 0; arrived < bytes.size() && idle < 1000; ++idle) {
+      const ssize_t sent = ::send(from.get(), bytes.data() + at, bytes.size() - at, MSG_NOSIGNAL);
+      if (sent > 0) at += static_cast<std::size_t>(sent);
+      ASSERT_OK(loop_->run_once(std::chrono::milliseconds(sent > 0 ? 0 : 1)));
+      const ssize_t count = ::recv(to.get(), received.data() + arrived, received.size() - arrived, 0);
+      if (count > 0) arrived += static_cast<std::size_t>(count);
+      if (count > 0) idle = 0;
+    }
+    EXPECT_TRUE(received == bytes);
+  }
+
+  std::unique_ptr<EventLoop> loop_;
+  std::shared_ptr<Traffic> traffic_ = std::make_shared<Traffic>();
+  int ended_ = 0;
+  std::unique_ptr<RelayLoop> relays_;
+};
+
+TEST_F(RelayLoopTest, ServesMoreSlowReceiversThanItHasPipes) {
+  const auto bytes = random_bytes(8'000'000, 5);
+  std::vector<Pair> connections;
+  std::vector<std::size_t> sent(kPipes + 3);
+  for (std::size_t& count : sent) {
+    connections.push_back(add());
+    send_until_full(connections.back().first, bytes, count);
+    ASSERT_LT(count, bytes.size());
+  }
+  // The last ones first: they found no pipe.
+  for (std::size_t i = sent.size(); i-- > 0;) {
+    SCOPED_TRACE(i);
+    move_all(connections[i].first, connections[i].second, bytes, sent[i]);
+  }
+  EXPECT_EQ(ended_, 0);
+}
+
+TEST_F(RelayLoopTest, NeedsNoDescriptorsForPipes) {
+  const Pair connection = add();
+  rlimit before{};
+  ASSERT_EQ(::getrlimit(RLIMIT_NOFILE, &before), 0);
+  const rlimit none{.rlim_cur = 0, .rlim_max = before.rlim_max};
+  ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &none), 0);
+  move_all(connection.first, connection.second, random_bytes(20'000'000, 6), 0);
+  move_all(connection.second, connection.first, random_bytes(20'000'000, 7), 0);
+  ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &before), 0);
+}
+
+TEST_F(RelayLoopTest, EndsAConnectionWhoseReceiverIsGoneWhileItHoldsBytesForIt) {
+  const auto bytes = random_bytes(8'000'000, 8);
+  for (const bool reset : {false, true}) {
+    Pair connection = add();
+    std::size_t sent = 0;
+    send_until_full(connection.first, bytes, sent);
+    if (reset) reset_on_close(connection.second.get());
+    connection.second.reset();
+    const int before = ended_;
+    for (int i = 0; i < 1000 && ended_ == before; ++i) ASSERT_OK(loop_->run_once(std::chrono::milliseconds(10)));
+    EXPECT_EQ(ended_, before + 1);
+  }
+  // The pipe that held those bytes is not used again.
+  const Pair connection = add();
+  move_all(connection.first, connection.second, bytes, 0);
+}
+
+TEST(Pipes, AreLentAndUsedAgain) {
+  Pipes pipes(2, 65536);
+  auto one = pipes.borrow();
+  auto other = pipes.borrow();
+  ASSERT_TRUE(one && other);
+  EXPECT_FALSE(pipes.borrow());
+  Pipe* const first = one.get();
+  one.reset();
+  EXPECT_EQ((one = pipes.borrow()).get(), first);
+}
+
+TEST(Pipes, AreNotLentAgainWithBytesInThem) {
+  Pipes pipes(1, 65536);
+  const Pair sockets = unix_pair();
+  ASSERT_OK(write_all(sockets.first.get(), as_bytes("bytes")));
+  auto pipe = pipes.borrow();
+  ASSERT_TRUE(pipe);
+  EXPECT_EQ(pipe->fill(sockets.second.get()), 5);
+  EXPECT_EQ(pipe->held_bytes(), 5U);
+  pipe.reset();
+  pipe = pipes.borrow();
+  ASSERT_TRUE(pipe);
+  EXPECT_EQ(pipe->held_bytes(), 0U);
+  ASSERT_OK(write_all(sockets.first.get(), as_bytes("others")));
+  EXPECT_EQ(pipe->fill(sockets.second.get()), 6);
+  EXPECT_EQ(pipe->drain(sockets.second.get()), 6);
+  EXPECT_EQ(pipe->held_bytes(), 0U);
+  std::string text(6, '\0');
+  EXPECT_OK(read_exact(sockets.first.get(), std::as_writable_bytes(std::span(text))));
+  EXPECT_EQ(text, "others");
+}
+
+TEST(Pipes, MayBeRefused) {
+  // More than a pipe can have.
+  Pipes pipes(1, std::size_t{3} << 30);
+  EXPECT_FALSE(pipes.borrow());
 }
 
 }  // namespace
