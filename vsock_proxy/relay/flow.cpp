@@ -75,7 +75,7 @@ ssize_t Flow::receive(const Means& means) {
   if (bulk_ && can_splice_ && (pipe_ = means.pipes.borrow()) != nullptr) {
     const ssize_t count = pipe_->fill(from_.fd.get());
     const int error = errno;
-    bulk_ = count >= static_cast<ssize_t>(kFewBytes);
+    if (count >= 0) bulk_ = count >= static_cast<ssize_t>(kFewBytes);
     if (count <= 0) pipe_.reset();
     errno = error;
     can_splice_ = count >= 0 || (error != EINVAL && error != ENOSYS && error != EPERM);
@@ -83,7 +83,7 @@ ssize_t Flow::receive(const Means& means) {
   }
   const std::size_t size = bulk_ ? means.buffer.size() : kBulkBytes;
   const ssize_t count = ::recv(from_.fd.get(), means.buffer.data(), size, 0);
-  bulk_ = count >= static_cast<ssize_t>(kBulkBytes);
+  if (count >= 0) bulk_ = count >= static_cast<ssize_t>(kBulkBytes);
   // A short read has emptied the socket, and new bytes are a new event (epoll(7)); but the end of the stream may be
   // known already. A pipe may also be short of places.
   if (count > 0 && static_cast<std::size_t>(count) < size && !from_.ended) from_.readable = false;
