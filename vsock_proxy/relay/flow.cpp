@@ -70,16 +70,26 @@ Progress Flow::pump(const Means& means, std::size_t turn_bytes) {
   }
 }
 
+bool Flow::can_splice() {
+  if (!can_splice_) {
+    int family = AF_UNSPEC;
+    socklen_t size = sizeof family;
+    can_splice_ = ::getsockopt(from_.fd.get(), SOL_SOCKET, SO_DOMAIN, &family, &size) == 0 && family != AF_VSOCK;
+  }
+  return *can_splice_;
+}
+
 /// Reads into a pipe, which then is pipe_, or into the buffer. Returns as recv(2) does.
 ssize_t Flow::receive(const Means& means) {
-  if (bulk_ && can_splice_ && (pipe_ = means.pipes.borrow()) != nullptr) {
+  if (bulk_ && can_splice() && (pipe_ = means.pipes.borrow()) != nullptr) {
     const ssize_t count = pipe_->fill(from_.fd.get());
     const int error = errno;
     if (count >= 0) bulk_ = count >= static_cast<ssize_t>(kFewBytes);
     if (count <= 0) pipe_.reset();
     errno = error;
+    // A filter of system calls may forbid it.
     can_splice_ = count >= 0 || (error != EINVAL && error != ENOSYS && error != EPERM);
-    if (can_splice_) return count;
+    if (*can_splice_) return count;
   }
   const std::size_t size = bulk_ ? means.buffer.size() : kBulkBytes;
   const ssize_t count = ::recv(from_.fd.get(), means.buffer.data(), size, 0);

@@ -7,6 +7,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -52,9 +53,9 @@ enum class Progress {
 /// One direction of a connection.
 ///
 /// Few bytes are copied through the shared buffer, which is the quickest for them. Once a read finds kBulkBytes, the
-/// next ones go through a pipe, until one finds less than kFewBytes (docs/performance.md says what both cost). What the
-/// receiver does not take at once is kept, in memory of its own or in the pipe, and nothing more is read until that is
-/// gone.
+/// next ones go through a pipe, until one finds less than kFewBytes; all are copied if the sender is on vsock, which
+/// has no pages to give away (docs/performance.md says what each costs). What the receiver does not take at once is
+/// kept, in memory of its own or in the pipe, and nothing more is read until that is gone.
 class Flow {
  public:
   static constexpr std::size_t kBulkBytes = std::size_t{32} << 10;
@@ -71,6 +72,7 @@ class Flow {
   [[nodiscard]] bool holds_bytes() const { return pipe_ != nullptr || !held_.empty(); }
 
  private:
+  bool can_splice();
   ssize_t receive(const Means& means);
   bool deliver_held();
   bool deliver(std::span<const std::byte>& bytes);
@@ -84,7 +86,7 @@ class Flow {
   std::size_t delivered_ = 0;  // of held_
   Pipes::Lent pipe_;           // while it holds bytes
   bool bulk_ = false;          // the next read is worth a pipe
-  bool can_splice_ = true;     // false once the kernel has refused
+  std::optional<bool> can_splice_;
   bool finished_ = false;
 };
 

@@ -134,11 +134,11 @@ int SocketAddress::connect(int socket) const {
 }
 
 void tune_connection(int socket) {
-  // For other families than TCP these fail, and nothing has to happen.
   const auto set = [socket](int level, int option, int value) {
-    [[maybe_unused]] const int ignored = ::setsockopt(socket, level, option, &value, sizeof value);
+    return ::setsockopt(socket, level, option, &value, sizeof value) == 0;
   };
-  set(IPPROTO_TCP, TCP_NODELAY, 1);
+  // Fails for other families than TCP, which know none of these.
+  if (!set(IPPROTO_TCP, TCP_NODELAY, 1)) return;
   set(SOL_SOCKET, SO_KEEPALIVE, 1);
   set(IPPROTO_TCP, TCP_KEEPIDLE, 60);
   set(IPPROTO_TCP, TCP_KEEPINTVL, 15);
