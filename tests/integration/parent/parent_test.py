@@ -294,6 +294,29 @@ step end nitro-cli terminate-enclave --all
         self.assertIn("listening on vsock:3:5006: Address already in use: another program listens there", parent["taken"].err)
         self.assertIn('/tmp/wrong.yaml:2: "cids": ', parent["wrong"].err)
 
+    def test_bulk_goes_both_ways_unchanged(self):
+        """From TCP to AF_VSOCK to TCP, through two routes; after its end, the answer on the same connections."""
+        parent = Parent("""
+ifconfig lo 127.0.0.1 up
+cat >/tmp/routes.yaml <<END
+routes:
+- {name: in, listen: "tcp:127.0.0.1:7100", connect: "vsock:3:7200"}
+- {name: out, listen: "vsock:7200", connect: "tcp:127.0.0.1:7300"}
+END
+head -c 30000001 /dev/urandom >/tmp/up
+head -c 20000003 /dev/urandom >/tmp/down
+vsock-proxy --routes /tmp/routes.yaml >/tmp/proxy.log 2>&1 &
+nc -ll -p 7300 -e /bin/sh -c 'cat >/tmp/up.got; cat /tmp/down' &
+n=0; while [ $(netstat -lnt | grep -cE ':(7100|7300) ') -lt 2 ] && [ $n -lt 300 ]; do usleep 100000; n=$((n + 1)); done
+step client sh -c 'timeout 100 nc 127.0.0.1 7100 </tmp/up >/tmp/down.got'
+step up cmp /tmp/up /tmp/up.got
+step down cmp /tmp/down /tmp/down.got
+step log cat /tmp/proxy.log
+""", "--pool", "", "--pages", "0", files=(f"{os.environ['VSOCK_PROXY']}:/bin/vsock-proxy",))
+        for step in ("client", "up", "down"):
+            self.assertEqual(parent[step].status, 0, parent.output)
+        self.assertEqual(parent["log"].out, "")
+
 
 # Replaces QEMU: nitro_parent.py has no options for several nodes, so they are added before the real QEMU is started. Each node has two CPUs
 # and half of the memory.
