@@ -2,7 +2,7 @@
 #include "vsock_proxy/config/allowlist.h"
 
 #include "vsock_proxy/config/endpoint.h"
-#include "vsock_proxy/config/yaml.h"
+#include "src/yaml/yaml.h"
 
 namespace nitro::proxy {
 namespace {

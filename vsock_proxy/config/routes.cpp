@@ -11,7 +11,7 @@
 #include "src/base/bytes.h"
 #include "src/base/number.h"
 #include "src/base/utf8.h"
-#include "vsock_proxy/config/yaml.h"
+#include "src/yaml/yaml.h"
 
 namespace nitro::proxy {
 namespace {

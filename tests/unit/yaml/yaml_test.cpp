@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "vsock_proxy/config/yaml.h"
+#include "src/yaml/yaml.h"
 
 #include <gtest/gtest.h>
 
 #include "temp_folder.h"
 
-namespace nitro::proxy {
+namespace nitro {
 namespace {
 
 YamlValue value_of(const std::string& text) {
@@ -23,6 +23,11 @@ TEST(Yaml, ThatIsBrokenIsRefusedWithItsLine) {
   for (const char* text : {"a: 1\nb: [1, 2\n", "a: 1\n  b: 2\n", "- a\nb: c\n", "\na: *nothing\n", "\t- a\n"}) {
     EXPECT_EQ(fault_of(text).find("f.yaml:"), 0U) << text << fault_of(text);
   }
+}
+
+TEST(Yaml, ValuesThatAreMissingAreOnTheLineOfTheirKey) {
+  const YamlValue file = value_of("a: 1\nb:\n\nc: 2\n");
+  EXPECT_EQ(file.at("b").value().number(0, 1).error().message(), "f.yaml:2: \"b\": must be a whole number from 0 to 1");
 }
 
 TEST(Yaml, HasOneDocument) {
@@ -102,4 +107,4 @@ TEST(Yaml, IsReadFromAFile) {
 }
 
 }  // namespace
-}  // namespace nitro::proxy
+}  // namespace nitro

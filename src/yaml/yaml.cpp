@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "vsock_proxy/config/yaml.h"
+#include "src/yaml/yaml.h"
 
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <set>
 #include <vector>
 
 #include "nitro/fd.h"
@@ -12,7 +11,7 @@
 #include "src/base/number.h"
 #include "src/base/utf8.h"
 
-namespace nitro::proxy {
+namespace nitro {
 namespace {
 
 constexpr ErrorCode kCode = ErrorCode::kInvalidArgument;
@@ -62,13 +61,20 @@ YamlValue YamlValue::child(const YAML::Node& node, const std::string& key) const
   return {document_, node, key.empty() ? key_ : key};
 }
 
+YamlValue YamlValue::entry(const YAML::Node& key, const YAML::Node& value) const {
+  YamlValue result = child(value, key.Scalar());
+  // For yaml-cpp, a value that is missing is where the next token begins.
+  if (value.IsNull()) result.mark_ = key.Mark();
+  return result;
+}
+
 Result<void> YamlValue::count() const {
   if (++document_->values <= kMaxYamlValues) return {};
   return fault(fmt::format("the file has more than {} values", kMaxYamlValues));
 }
 
 Failure YamlValue::fault(std::string_view what) const {
-  const std::string at = place(document_->name, node_.Mark());
+  const std::string at = place(document_->name, mark_);
   if (key_.empty()) return fail(kCode, fmt::format("{}: {}", at, what));
   return fail(kCode, fmt::format("{}: {}: {}", at, quote(key_), what));
 }
@@ -98,32 +104,43 @@ Result<void> YamlValue::for_each_item(const std::function<Result<void>(const Yam
   return {};
 }
 
-Result<void> YamlValue::for_each_entry(
-    std::initializer_list<std::string_view> known,
-    const std::function<Result<void>(const std::string& key, const YamlValue& value)>& visit) const {
+Result<std::string> YamlValue::unique_key(const YAML::Node& key, std::set<std::string>& seen) const {
+  NITRO_CHECK(count());
+  if (!key.IsScalar()) return child(key, {}).fault("a key must be text");
+  if (!seen.insert(key.Scalar()).second) return child(key, key.Scalar()).fault("this key is here twice");
+  return key.Scalar();
+}
+
+Result<void> YamlValue::for_each_entry(std::initializer_list<std::string_view> known, const VisitEntry& visit) const {
   if (!is_mapping()) return fault(fmt::format("must be a mapping with the keys {}", listed(known)));
   std::set<std::string> seen;
-  for (const auto& entry : node_) {
-    NITRO_CHECK(count());
-    if (!entry.first.IsScalar()) return child(entry.first, {}).fault("a key must be text");
-    const std::string& key = entry.first.Scalar();
-    const YamlValue named = child(entry.first, key);
+  for (const auto& pair : node_) {
+    NITRO_TRY(const std::string key, unique_key(pair.first, seen));
     if (std::find(known.begin(), known.end(), key) == known.end()) {
-      return named.fault(fmt::format("this key is not known here; known keys: {}", listed(known)));
+      return child(pair.first, key).fault(fmt::format("this key is not known here; known keys: {}", listed(known)));
     }
-    if (!seen.insert(key).second) return named.fault("this key is here twice");
-    NITRO_CHECK(visit(key, child(entry.second, key)));
+    NITRO_CHECK(visit(key, entry(pair.first, pair.second)));
+  }
+  return {};
+}
+
+Result<void> YamlValue::for_each_entry(const VisitEntry& visit) const {
+  if (!is_mapping()) return fault("must be a mapping");
+  std::set<std::string> seen;
+  for (const auto& pair : node_) {
+    NITRO_TRY(const std::string key, unique_key(pair.first, seen));
+    NITRO_CHECK(visit(key, entry(pair.first, pair.second)));
   }
   return {};
 }
 
 Result<YamlValue> YamlValue::at(std::string_view key) const {
   if (!is_mapping()) return fault("must be a mapping");
-  for (const auto& entry : node_) {
+  for (const auto& pair : node_) {
     NITRO_CHECK(count());
-    if (entry.first.IsScalar() && entry.first.Scalar() == key) return child(entry.second, std::string(key));
+    if (pair.first.IsScalar() && pair.first.Scalar() == key) return entry(pair.first, pair.second);
   }
   return child(YAML::Node(YAML::NodeType::Null), std::string(key));
 }
 
-}  // namespace nitro::proxy
+}  // namespace nitro

@@ -7,6 +7,7 @@
 #include <functional>
 #include <initializer_list>
 #include <memory>
+#include <set>
 #include <string>
 #include <string_view>
 
@@ -15,7 +16,7 @@
 /// Reads configuration files in YAML. A fault is reported with file, line and, within a mapping, the key:
 /// `FILE:LINE: "KEY": what is wrong`. Errors of all functions: kInvalidArgument, and kFileOperation when a file cannot
 /// be read.
-namespace nitro::proxy {
+namespace nitro {
 
 /// Limits of a file: its bytes, and the values read from it. An alias counts each time it is used, so a small file
 /// cannot expand without end.
@@ -40,10 +41,11 @@ class YamlValue {
 
   /// Calls `visit` for each item, until it fails.
   Result<void> for_each_item(const std::function<Result<void>(const YamlValue&)>& visit) const;
-  /// Calls `visit` for each entry of a mapping. Only the keys in `known` are allowed, each once.
-  Result<void> for_each_entry(
-      std::initializer_list<std::string_view> known,
-      const std::function<Result<void>(const std::string& key, const YamlValue& value)>& visit) const;
+  using VisitEntry = std::function<Result<void>(const std::string& key, const YamlValue& value)>;
+  /// Calls `visit` for each entry of a mapping, until it fails. Only the keys in `known` are allowed, each once.
+  Result<void> for_each_entry(std::initializer_list<std::string_view> known, const VisitEntry& visit) const;
+  /// The same for a mapping whose keys may be anything, each once.
+  Result<void> for_each_entry(const VisitEntry& visit) const;
   /// The value at `key`, or null; other keys may be anything.
   [[nodiscard]] Result<YamlValue> at(std::string_view key) const;
 
@@ -56,13 +58,16 @@ class YamlValue {
     std::size_t values = 0;  // read so far
   };
   YamlValue(std::shared_ptr<Document> document, YAML::Node node, std::string key)
-      : document_(std::move(document)), node_(std::move(node)), key_(std::move(key)) {}
+      : document_(std::move(document)), node_(std::move(node)), mark_(node_.Mark()), key_(std::move(key)) {}
   [[nodiscard]] YamlValue child(const YAML::Node& node, const std::string& key) const;
+  [[nodiscard]] YamlValue entry(const YAML::Node& key, const YAML::Node& value) const;
   [[nodiscard]] Result<void> count() const;
+  [[nodiscard]] Result<std::string> unique_key(const YAML::Node& key, std::set<std::string>& seen) const;
 
   std::shared_ptr<Document> document_;
   YAML::Node node_;
+  YAML::Mark mark_;
   std::string key_;  // the nearest key above, for messages
 };
 
-}  // namespace nitro::proxy
+}  // namespace nitro

@@ -1,0 +1,128 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "bootstrap/allocator/topology.h"
+
+#include <algorithm>
+#include <cerrno>
+#include <filesystem>
+#include <string_view>
+
+#include "nitro/fd.h"
+#include "src/base/bytes.h"
+#include "src/base/cpu_list.h"
+#include "src/base/memory_size.h"
+#include "src/base/number.h"
+
+namespace nitro::allocator {
+namespace {
+
+/// A file of sysfs is at most one page.
+constexpr std::size_t kFileLimitBytes = 4096;
+
+Result<std::vector<std::uint32_t>> read_list(const std::string& path) {
+  NITRO_TRY(const std::string text, read_text_file(path, kFileLimitBytes));
+  auto list = parse_cpu_list(text);
+  if (!list) return fail_within("reading " + quote(path), std::move(list).error());
+  std::sort(list->begin(), list->end());
+  return list;
+}
+
+/// Like read_list(); nothing if there is no such file.
+Result<std::optional<std::vector<std::uint32_t>>> read_list_if_there(const std::string& path) {
+  auto list = read_list(path);
+  if (list) return std::optional(std::move(*list));
+  if (list.error().system_errno() == ENOENT) return std::optional<std::vector<std::uint32_t>>();
+  return Failure(std::move(list).error());
+}
+
+Result<std::uint64_t> read_number(const std::string& path) {
+  NITRO_TRY(const std::string text, read_text_file(path, kFileLimitBytes));
+  const auto number = parse_number<std::uint64_t>(std::string_view(text).substr(0, text.find('\n')));
+  if (!number) return fail(ErrorCode::kFileOperation, quote(path) + " does not hold a number");
+  return *number;
+}
+
+/// The number in a name like "node1" or "hugepages-2048kB".
+template <class Number>
+std::optional<Number> number_between(std::string_view name, std::string_view prefix, std::string_view suffix = {}) {
+  if (!name.starts_with(prefix) || !name.ends_with(suffix) || name.size() < prefix.size() + suffix.size())
+    return std::nullopt;
+  return parse_number<Number>(name.substr(prefix.size(), name.size() - prefix.size() - suffix.size()));
+}
+
+/// The names in a folder; none if it cannot be read.
+std::vector<std::string> names_in(const std::string& folder) {
+  std::vector<std::string> names;
+  std::error_code error;
+  for (std::filesystem::directory_iterator entry(folder, error), end; !error && entry != end; entry.increment(error))
+    names.push_back(entry->path().filename());
+  return names;
+}
+
+/// 0 where the kernel knows no nodes.
+unsigned node_of(const std::string& cpu_folder) {
+  for (const std::string& name : names_in(cpu_folder)) {
+    if (const auto node = number_between<unsigned>(name, "node")) return *node;
+  }
+  return 0;
+}
+
+Result<Cpu> read_cpu(const Sysfs& sysfs, std::uint32_t id, bool online) {
+  Cpu cpu{.id = id, .node = node_of(sysfs.cpu(id)), .online = online, .core = {}};
+  if (!online) return cpu;
+  NITRO_TRY(auto core, read_list_if_there(sysfs.siblings(id)));
+  cpu.core = core ? std::move(*core) : std::vector{id};
+  return cpu;
+}
+
+Result<std::vector<HugePages>> read_pages(const std::string& folder) {
+  std::vector<HugePages> all;
+  for (const std::string& name : names_in(folder)) {
+    const auto kib = number_between<std::uint64_t>(name, "hugepages-", "kB");
+    if (!kib || *kib == 0 || *kib > UINT64_MAX / kKiB) continue;
+    HugePages& pages = all.emplace_back();
+    pages.size_bytes = *kib * kKiB;
+    pages.folder = folder + "/" + name;
+    NITRO_TRY(pages.total, read_number(pages.folder + "/nr_hugepages"));
+    NITRO_TRY(const std::uint64_t free, read_number(pages.folder + "/free_hugepages"));
+    // They are read one after the other.
+    pages.free = std::min(free, pages.total);
+  }
+  std::sort(all.begin(), all.end(), [](const auto& a, const auto& b) { return a.size_bytes > b.size_bytes; });
+  return all;
+}
+
+}  // namespace
+
+Result<Topology> Topology::read(const Sysfs& sysfs) {
+  Topology topology;
+  NITRO_TRY(topology.cpu_pool, read_list_if_there(sysfs.cpu_pool()));
+  NITRO_TRY(const auto present, read_list(sysfs.present_cpus()));
+  NITRO_TRY(const auto online, read_list(sysfs.online_cpus()));
+  for (const std::uint32_t id : present) {
+    NITRO_TRY(Cpu cpu, read_cpu(sysfs, id, std::binary_search(online.begin(), online.end(), id)));
+    topology.cpus.push_back(std::move(cpu));
+  }
+  NITRO_TRY(const auto nodes, read_list_if_there(sysfs.online_nodes()));
+  if (!nodes) {
+    NITRO_TRY(auto pages, read_pages(sysfs.huge_pages()));
+    topology.nodes.push_back({.id = 0, .pages = std::move(pages)});
+    return topology;
+  }
+  for (const std::uint32_t id : *nodes) {
+    NITRO_TRY(auto pages, read_pages(sysfs.huge_pages(id)));
+    topology.nodes.push_back({.id = id, .pages = std::move(pages)});
+  }
+  return topology;
+}
+
+const Cpu* Topology::cpu(std::uint32_t id) const {
+  const auto found = std::find_if(cpus.begin(), cpus.end(), [id](const Cpu& cpu) { return cpu.id == id; });
+  return found != cpus.end() ? &*found : nullptr;
+}
+
+const Node* Topology::node(unsigned id) const {
+  const auto found = std::find_if(nodes.begin(), nodes.end(), [id](const Node& node) { return node.id == id; });
+  return found != nodes.end() ? &*found : nullptr;
+}
+
+}  // namespace nitro::allocator

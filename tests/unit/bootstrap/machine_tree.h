@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "bootstrap/allocator/sysfs.h"
+#include "src/base/cpu_list.h"
+#include "temp_folder.h"
+
+namespace nitro::testing {
+
+/// A made-up machine: a folder with the files in which the kernel describes one.
+class MachineTree {
+ public:
+  struct Shape {
+    unsigned nodes = 1;
+    unsigned cores_per_node = 4;
+    unsigned threads = 1;
+    std::vector<std::uint64_t> page_kib = {2048, 1048576};
+    bool has_nodes = true;  ///< whether the kernel knows NUMA nodes
+    bool has_driver = true;
+  };
+
+  explicit MachineTree(const Shape& shape) : shape_(shape) {
+    const unsigned cores = shape.nodes * shape.cores_per_node;
+    const unsigned cpus = cores * shape.threads;
+    std::vector<std::uint32_t> all;
+    for (std::uint32_t id = 0; id < cpus; ++id) {
+      all.push_back(id);
+      // As on x86: the second threads come after all first ones.
+      const unsigned core = id % cores;
+      if (shape.has_nodes) write(cpu(id) + "/node" + std::to_string(core / shape.cores_per_node) + "/there", "");
+      std::vector<std::uint32_t> siblings;
+      for (unsigned thread = 0; thread < shape.threads; ++thread) siblings.push_back(core + thread * cores);
+      write(cpu(id) + "/topology/thread_siblings_list", cpu_list_of(siblings) + "\n");
+    }
+    write(sysfs().present_cpus(), cpu_list_of(all) + "\n");
+    write(sysfs().online_cpus(), cpu_list_of(all) + "\n");
+    if (shape.has_nodes) write(sysfs().online_nodes(), shape.nodes > 1 ? "0-" + std::to_string(shape.nodes - 1) : "0");
+    for (unsigned node = 0; node < shape.nodes; ++node) {
+      for (const std::uint64_t size : shape.page_kib) set_pages(node, size, 0, 0);
+    }
+    if (shape.has_driver) write(sysfs().cpu_pool(), "\n");
+  }
+
+  [[nodiscard]] allocator::Sysfs sysfs() const { return {.root = folder_.path()}; }
+
+  void set_pages(unsigned node, std::uint64_t kib, std::uint64_t total, std::uint64_t free) const {
+    const std::string folder = (shape_.has_nodes ? sysfs().huge_pages(node) : sysfs().huge_pages()) + "/hugepages-" +
+                               std::to_string(kib) + "kB";
+    write(folder + "/nr_hugepages", std::to_string(total) + "\n");
+    write(folder + "/free_hugepages", std::to_string(free) + "\n");
+  }
+  /// As when the driver has taken it, or somebody else.
+  void take_offline(const std::vector<std::uint32_t>& ids) const {
+    auto online = parse_cpu_list(read_file(sysfs().online_cpus())).value();
+    for (const std::uint32_t id : ids) {
+      std::erase(online, id);
+      std::filesystem::remove_all(cpu(id) + "/topology");
+    }
+    write(sysfs().online_cpus(), cpu_list_of(online) + "\n");
+  }
+  void write(const std::string& path, const std::string& text) const {
+    std::filesystem::create_directories(std::filesystem::path(path).parent_path());
+    write_file(path, text);
+  }
+
+ private:
+  [[nodiscard]] std::string cpu(std::uint32_t id) const { return sysfs().cpu(id); }
+
+  Shape shape_;
+  TempFolder folder_;
+};
+
+}  // namespace nitro::testing
