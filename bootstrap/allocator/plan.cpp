@@ -45,6 +45,38 @@ Result<Wanted> wanted_by(const AllocatorConfig& config) {
   return wanted;
 }
 
+std::string sizes_of(const Node& node) {
+  std::vector<std::string> names;
+  for (const HugePages& pages : node.pages) names.push_back(size_name(pages.size_bytes));
+  return names.empty() ? "none" : fmt::format("{}", fmt::join(names, ", "));
+}
+
+Result<void> add_pages(const PoolRequest& pool, const Node& node, std::vector<PlannedPages>& plan) {
+  for (const Pages& wanted : pool.pages) {
+    const auto found = std::find_if(plan.begin(), plan.end(),
+                                    [&](const PlannedPages& has) { return has.size_bytes == wanted.size_bytes; });
+    if (found == plan.end()) {
+      return fail(ErrorCode::kInvalidArgument,
+                  fmt::format("enclaves cannot use huge pages of {} on this machine, whose sizes are: {}",
+                              size_name(wanted.size_bytes), sizes_of(node)));
+    }
+    found->fixed += wanted.count;
+  }
+  if (pool.memory_bytes == 0) return {};
+  if (plan.empty()) {
+    return fail(ErrorCode::kInvalidArgument,
+                fmt::format("enclaves need huge pages of 2M or a multiple of it; this machine's sizes are: {}",
+                            sizes_of(node)));
+  }
+  const std::uint64_t smallest = plan.back().size_bytes;
+  std::uint64_t missing = (pool.memory_bytes + smallest - 1) / smallest * smallest;
+  for (PlannedPages& pages : plan) {
+    pages.chosen += missing / pages.size_bytes;
+    missing %= pages.size_bytes;
+  }
+  return {};
+}
+
 /// Chooses CPUs and pages on one node.
 class Planner {
  public:
@@ -57,10 +89,7 @@ class Planner {
     plan.cpus.assign(wanted_.named.begin(), wanted_.named.end());
     NITRO_CHECK(add_cores(plan));
     std::sort(plan.cpus.begin(), plan.cpus.end());
-    for (const HugePages& pages : node_.pages) {
-      if (pages.size_bytes % kSmallestUsablePage == 0) plan.pages.push_back({.size_bytes = pages.size_bytes});
-    }
-    for (const PoolRequest& pool : config_.pools) NITRO_CHECK(add_memory(pool, plan));
+    NITRO_TRY(plan.pages, plan_pages(config_, node_));
     return plan;
   }
 
@@ -104,38 +133,6 @@ class Planner {
       missing -= static_cast<std::uint32_t>(core.size());
     }
     plan.missing_cpus = missing;
-    return {};
-  }
-
-  [[nodiscard]] std::string sizes() const {
-    std::vector<std::string> names;
-    for (const HugePages& pages : node_.pages) names.push_back(size_name(pages.size_bytes));
-    return names.empty() ? "none" : fmt::format("{}", fmt::join(names, ", "));
-  }
-
-  Result<void> add_memory(const PoolRequest& pool, Plan& plan) const {
-    for (const Pages& wanted : pool.pages) {
-      const auto found = std::find_if(plan.pages.begin(), plan.pages.end(),
-                                      [&](const PlannedPages& has) { return has.size_bytes == wanted.size_bytes; });
-      if (found == plan.pages.end()) {
-        return fail(ErrorCode::kInvalidArgument, fmt::format("enclaves cannot use huge pages of {} on this machine, "
-                                                             "whose sizes are: {}",
-                                                             size_name(wanted.size_bytes), sizes()));
-      }
-      found->fixed += wanted.count;
-    }
-    if (pool.memory_bytes == 0) return {};
-    if (plan.pages.empty()) {
-      return fail(
-          ErrorCode::kInvalidArgument,
-          fmt::format("enclaves need huge pages of 2M or a multiple of it; this machine's sizes are: {}", sizes()));
-    }
-    const std::uint64_t smallest = plan.pages.back().size_bytes;
-    std::uint64_t missing = (pool.memory_bytes + smallest - 1) / smallest * smallest;
-    for (PlannedPages& pages : plan.pages) {
-      pages.chosen += missing / pages.size_bytes;
-      missing %= pages.size_bytes;
-    }
     return {};
   }
 
@@ -210,6 +207,15 @@ std::uint64_t Plan::memory_bytes() const {
   std::uint64_t sum = 0;
   for (const PlannedPages& size : pages) sum += size.count() * size.size_bytes;
   return sum;
+}
+
+Result<std::vector<PlannedPages>> plan_pages(const AllocatorConfig& config, const Node& node) {
+  std::vector<PlannedPages> plan;
+  for (const HugePages& pages : node.pages) {
+    if (pages.size_bytes % kSmallestUsablePage == 0) plan.push_back({.size_bytes = pages.size_bytes});
+  }
+  for (const PoolRequest& pool : config.pools) NITRO_CHECK(add_pages(pool, node, plan));
+  return plan;
 }
 
 Result<std::vector<Plan>> make_plans(const AllocatorConfig& config, const Topology& topology) {

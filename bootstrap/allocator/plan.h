@@ -40,4 +40,7 @@ struct Plan {
 /// Errors: kInvalidArgument when the machine does not have what the configuration names; kInsufficientCpus.
 Result<std::vector<Plan>> make_plans(const AllocatorConfig& config, const Topology& topology);
 
+/// The pages that all pools need on this node; part of make_plans(). Errors: kInvalidArgument.
+Result<std::vector<PlannedPages>> plan_pages(const AllocatorConfig& config, const Node& node);
+
 }  // namespace nitro::allocator

@@ -23,6 +23,10 @@ struct Sysfs {
 
   [[nodiscard]] std::string nodes() const { return root + "/sys/devices/system/node"; }
   [[nodiscard]] std::string online_nodes() const { return nodes() + "/online"; }
+  /// Writing to it compacts the node's memory.
+  [[nodiscard]] std::string compact(unsigned node) const {
+    return nodes() + "/node" + std::to_string(node) + "/compact";
+  }
   /// A folder for each size, "hugepages-2048kB".
   [[nodiscard]] std::string huge_pages(unsigned node) const {
     return nodes() + "/node" + std::to_string(node) + "/hugepages";

@@ -82,7 +82,7 @@ Result<std::vector<HugePages>> read_pages(const std::string& folder) {
     HugePages& pages = all.emplace_back();
     pages.size_bytes = *kib * kKiB;
     pages.folder = folder + "/" + name;
-    NITRO_TRY(pages.total, read_number(pages.folder + "/nr_hugepages"));
+    NITRO_TRY(pages.total, read_page_count(pages.folder));
     NITRO_TRY(const std::uint64_t free, read_number(pages.folder + "/free_hugepages"));
     // They are read one after the other.
     pages.free = std::min(free, pages.total);
@@ -113,6 +113,16 @@ Result<Topology> Topology::read(const Sysfs& sysfs) {
     topology.nodes.push_back({.id = id, .pages = std::move(pages)});
   }
   return topology;
+}
+
+Result<std::uint64_t> read_page_count(const std::string& folder) {
+  return read_number(folder + "/nr_hugepages");
+}
+
+const HugePages* Node::pages_of(std::uint64_t size_bytes) const {
+  const auto found = std::find_if(pages.begin(), pages.end(),
+                                  [size_bytes](const HugePages& size) { return size.size_bytes == size_bytes; });
+  return found != pages.end() ? &*found : nullptr;
 }
 
 const Cpu* Topology::cpu(std::uint32_t id) const {

@@ -33,6 +33,9 @@ struct HugePages {
 struct Node {
   unsigned id = 0;
   std::vector<HugePages> pages;  ///< largest first
+
+  /// nullptr if there are none of this size.
+  [[nodiscard]] const HugePages* pages_of(std::uint64_t size_bytes) const;
 };
 
 /// What a machine has, as the kernel describes it at this moment.
@@ -49,5 +52,8 @@ struct Topology {
   [[nodiscard]] const Cpu* cpu(std::uint32_t id) const;
   [[nodiscard]] const Node* node(unsigned id) const;
 };
+
+/// How many huge pages the folder's size has. Errors: kFileOperation.
+Result<std::uint64_t> read_page_count(const std::string& folder);
 
 }  // namespace nitro::allocator

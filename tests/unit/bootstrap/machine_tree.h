@@ -28,18 +28,13 @@ class MachineTree {
   explicit MachineTree(const Shape& shape) : shape_(shape) {
     const unsigned cores = shape.nodes * shape.cores_per_node;
     const unsigned cpus = cores * shape.threads;
-    std::vector<std::uint32_t> all;
     for (std::uint32_t id = 0; id < cpus; ++id) {
-      all.push_back(id);
       // As on x86: the second threads come after all first ones.
-      const unsigned core = id % cores;
-      if (shape.has_nodes) write(cpu(id) + "/node" + std::to_string(core / shape.cores_per_node) + "/there", "");
-      std::vector<std::uint32_t> siblings;
-      for (unsigned thread = 0; thread < shape.threads; ++thread) siblings.push_back(core + thread * cores);
-      write(cpu(id) + "/topology/thread_siblings_list", cpu_list_of(siblings) + "\n");
+      const unsigned node = id % cores / shape.cores_per_node;
+      if (shape.has_nodes) write(cpu(id) + "/node" + std::to_string(node) + "/there", "");
     }
-    write(sysfs().present_cpus(), cpu_list_of(all) + "\n");
-    write(sysfs().online_cpus(), cpu_list_of(all) + "\n");
+    write(sysfs().present_cpus(), "0-" + std::to_string(cpus - 1) + "\n");
+    bring_online();
     if (shape.has_nodes) write(sysfs().online_nodes(), shape.nodes > 1 ? "0-" + std::to_string(shape.nodes - 1) : "0");
     for (unsigned node = 0; node < shape.nodes; ++node) {
       for (const std::uint64_t size : shape.page_kib) set_pages(node, size, 0, 0);
@@ -54,6 +49,18 @@ class MachineTree {
                                std::to_string(kib) + "kB";
     write(folder + "/nr_hugepages", std::to_string(total) + "\n");
     write(folder + "/free_hugepages", std::to_string(free) + "\n");
+  }
+  /// All CPUs.
+  void bring_online() const {
+    const unsigned cores = shape_.nodes * shape_.cores_per_node;
+    const unsigned cpus = cores * shape_.threads;
+    for (std::uint32_t id = 0; id < cpus; ++id) {
+      if (std::filesystem::exists(sysfs().siblings(id))) continue;
+      std::vector<std::uint32_t> siblings;
+      for (unsigned thread = 0; thread < shape_.threads; ++thread) siblings.push_back(id % cores + thread * cores);
+      write(sysfs().siblings(id), cpu_list_of(siblings) + "\n");
+    }
+    write(sysfs().online_cpus(), "0-" + std::to_string(cpus - 1) + "\n");
   }
   /// As when the driver has taken it, or somebody else.
   void take_offline(const std::vector<std::uint32_t>& ids) const {

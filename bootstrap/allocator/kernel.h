@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "bootstrap/allocator/sysfs.h"
+#include "bootstrap/allocator/topology.h"
+#include "nitro/result.h"
+
+namespace nitro::allocator {
+
+/// What the kernel and the driver do on request. Tests derive from it, as no file can refuse a page.
+class Kernel {
+ public:
+  explicit Kernel(Sysfs sysfs) : sysfs_(std::move(sysfs)) {}
+  Kernel(const Kernel&) = delete;
+  Kernel& operator=(const Kernel&) = delete;
+  virtual ~Kernel() = default;
+
+  [[nodiscard]] Result<Topology> topology() const { return Topology::read(sysfs_); }
+
+  /// Gives these CPUs to enclaves, and those that they own now back to the machine. Errors: kCpu; EPERM is in the error
+  /// while enclaves run, EINVAL for CPUs that the driver does not take.
+  [[nodiscard]] virtual Result<void> set_cpu_pool(const std::vector<std::uint32_t>& cpus);
+
+  /// Asks for `total` pages and returns how many there are then: fewer if memory is used up or fragmented, more if some
+  /// are in use. Errors: kFileOperation.
+  [[nodiscard]] virtual Result<std::uint64_t> set_pages(const HugePages& pages, std::uint64_t total);
+
+  /// Moves used memory together, so that there is more in one piece. What it cannot do does no harm.
+  virtual void compact_memory(unsigned node);
+
+ private:
+  Sysfs sysfs_;
+};
+
+}  // namespace nitro::allocator

@@ -1,0 +1,207 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "bootstrap/allocator/reservation.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <optional>
+
+#include "src/base/cpu_list.h"
+#include "src/base/memory_size.h"
+
+namespace nitro::allocator {
+namespace {
+
+/// How often memory is compacted and pages are asked for again.
+constexpr int kAttempts = 3;
+
+Failure cancelled() {
+  return fail(ErrorCode::kFileOperation, "cancelled");
+}
+
+/// Gets the pages of one plan on its node.
+class PageReservation {
+ public:
+  PageReservation(const Plan& plan, const Node& node, bool required, Kernel& kernel, const Progress& progress)
+      : plan_(plan), node_(node), required_(required), kernel_(kernel), progress_(progress) {}
+
+  /// Errors: kInsufficientMemoryAvailable; those of Kernel; kFileOperation when cancelled.
+  Result<std::vector<Pages>> get(std::uint64_t& missing_bytes) {
+    // What is free may be of a size that is not wanted, so it is given back first.
+    for (const HugePages& pages : node_.pages) {
+      if (progress_.is_cancelled()) return cancelled();
+      NITRO_CHECK(kernel_.set_pages(pages, pages.used()));
+    }
+    std::vector<Pages> got;
+    for (const PlannedPages& wanted : plan_.pages) {
+      if (progress_.is_cancelled()) return cancelled();
+      // The larger pages that there were not, in pages of this size.
+      const std::uint64_t chosen = wanted.chosen + missing_bytes / wanted.size_bytes;
+      missing_bytes %= wanted.size_bytes;
+      const std::uint64_t count = wanted.fixed + chosen;
+      if (count == 0) continue;
+      NITRO_TRY(const std::uint64_t there, grow(*node_.pages_of(wanted.size_bytes), count));
+      if (there < wanted.fixed && required_) {
+        return fail(ErrorCode::kInsufficientMemoryAvailable,
+                    fmt::format("NUMA node {} has {} of the {} huge pages of {} MiB that the configuration asks for",
+                                node_.id, there, wanted.fixed, wanted.size_bytes / kMiB));
+      }
+      if (there > 0) got.push_back({.size_bytes = wanted.size_bytes, .count = there});
+      if (there < count) missing_bytes += std::min(count - there, chosen) * wanted.size_bytes;
+    }
+    if (missing_bytes > 0 && required_) {
+      return fail(ErrorCode::kInsufficientMemoryAvailable,
+                  fmt::format("NUMA node {} has {} MiB too little memory in huge pages for the {} MiB that the "
+                              "configuration asks for",
+                              node_.id, MemorySize::from_bytes(missing_bytes).mib(), plan_.memory_bytes() / kMiB));
+    }
+    return got;
+  }
+
+ private:
+  /// Returns how many of `count` pages there are, without those that others use.
+  Result<std::uint64_t> grow(const HugePages& pages, std::uint64_t count) {
+    std::uint64_t total = 0;
+    for (int attempt = 0; attempt < kAttempts && total < pages.used() + count; ++attempt) {
+      if (attempt > 0) kernel_.compact_memory(node_.id);
+      NITRO_TRY(total, kernel_.set_pages(pages, pages.used() + count));
+    }
+    return std::min(count, total - std::min(total, pages.used()));
+  }
+
+  const Plan& plan_;
+  const Node& node_;
+  bool required_;
+  Kernel& kernel_;
+  const Progress& progress_;
+};
+
+/// Whether the machine already is as the configuration wants it, as after a second start of the service.
+std::optional<Reservation> present_reservation(const AllocatorConfig& config, const Topology& topology) {
+  if (topology.cpu_pool->empty()) return std::nullopt;
+  std::uint32_t count = 0;
+  std::vector<std::uint32_t> named;
+  std::optional<unsigned> wanted_node;
+  for (const PoolRequest& pool : config.pools) {
+    count += pool.cpu_count;
+    named.insert(named.end(), pool.cpus.begin(), pool.cpus.end());
+    if (pool.numa_node) wanted_node = pool.numa_node;
+  }
+  const auto& pool = *topology.cpu_pool;
+  const bool has_named = std::all_of(named.begin(), named.end(), [&pool](std::uint32_t id) {
+    return std::binary_search(pool.begin(), pool.end(), id);
+  });
+  const Cpu* first = topology.cpu(pool.front());
+  if (first == nullptr || !has_named || pool.size() != count + named.size()) return std::nullopt;
+  if (wanted_node && *wanted_node != first->node) return std::nullopt;
+  const Node* node = topology.node(first->node);
+  if (node == nullptr) return std::nullopt;
+  const auto pages = plan_pages(config, *node);
+  if (!pages) return std::nullopt;
+  Reservation there{.cpus = pool, .node = node->id, .pages = {}, .was_there = true};
+  for (const PlannedPages& wanted : *pages) {
+    if (node->pages_of(wanted.size_bytes)->total != wanted.count()) return std::nullopt;
+    if (wanted.count() > 0) there.pages.push_back({.size_bytes = wanted.size_bytes, .count = wanted.count()});
+  }
+  return there;
+}
+
+/// Takes the CPUs back from enclaves, none of which may run.
+Result<void> release_cpus(const Topology& topology, Kernel& kernel) {
+  if (topology.cpu_pool->empty()) return {};
+  auto released = kernel.set_cpu_pool({});
+  if (released || released.error().system_errno() != EPERM) return released;
+  return fail_within(
+      "enclaves are running, and their CPUs cannot be changed meanwhile: end them first "
+      "(nitro-cli terminate-enclave --all)",
+      std::move(released).error());
+}
+
+Result<Reservation> reserve_one_of(const std::vector<Plan>& plans, const Topology& topology, bool required,
+                                   Kernel& kernel, const Progress& progress) {
+  std::optional<Error> first;
+  for (const Plan& plan : plans) {
+    const Node& node = *topology.node(plan.node);
+    progress.say(fmt::format("Reserving {} MiB of huge pages and the CPUs {} on NUMA node {}",
+                             plan.memory_bytes() / kMiB, cpu_list_of(plan.cpus), plan.node));
+    Reservation done{.cpus = plan.cpus, .node = plan.node, .pages = {}, .missing_cpus = plan.missing_cpus};
+    auto pages = PageReservation(plan, node, required, kernel, progress).get(done.missing_bytes);
+    if (pages) {
+      done.pages = std::move(*pages);
+      NITRO_CHECK(kernel.set_cpu_pool(plan.cpus));
+      return done;
+    }
+    if (pages.error().code() != ErrorCode::kInsufficientMemoryAvailable) return Failure(std::move(pages).error());
+    NITRO_CHECK(restore({.cpu_pool = {}, .nodes = {node}}, kernel));
+    if (!first) first = std::move(pages).error();
+  }
+  return Failure(std::move(*first));
+}
+
+}  // namespace
+
+Settings Settings::of(const Topology& topology) {
+  return {.cpu_pool = topology.cpu_pool.value_or(std::vector<std::uint32_t>{}), .nodes = topology.nodes};
+}
+
+Result<void> restore(const Settings& wanted, Kernel& kernel) {
+  Result<void> result;
+  const auto note = [&result](Result<void> step) {
+    if (result && !step) result = std::move(step);
+  };
+  // Fewer first: what is given back may be needed for the others.
+  for (const bool fewer : {true, false}) {
+    const auto now = kernel.topology();
+    if (!now) return Failure(now.error());
+    for (const Node& node : wanted.nodes) {
+      const Node* present = now->node(node.id);
+      for (const HugePages& pages : node.pages) {
+        const HugePages* has = present->pages_of(pages.size_bytes);
+        if (has == nullptr || has->total == pages.total || (has->total > pages.total) != fewer) continue;
+        auto set = kernel.set_pages(pages, pages.total);
+        if (set && *set < pages.total) {
+          kernel.compact_memory(node.id);
+          set = kernel.set_pages(pages, pages.total);
+        }
+        if (!set)
+          note(Failure(std::move(set).error()));
+        else if (*set < pages.total)
+          note(fail(ErrorCode::kInsufficientMemoryAvailable,
+                    fmt::format("of {} huge pages of {} MiB that NUMA node {} had, {} could be restored", pages.total,
+                                pages.size_bytes / kMiB, node.id, *set)));
+      }
+    }
+  }
+  const auto now = kernel.topology();
+  if (!now) return Failure(now.error());
+  if (now->cpu_pool && *now->cpu_pool != wanted.cpu_pool) note(kernel.set_cpu_pool(wanted.cpu_pool));
+  return result;
+}
+
+Result<Reservation> reserve(const AllocatorConfig& config, Kernel& kernel, const Progress& progress) {
+  NITRO_TRY(const Topology before, kernel.topology());
+  if (!before.cpu_pool) {
+    return fail(
+        ErrorCode::kCpu,
+        "the driver nitro_enclaves is not loaded: modprobe nitro_enclaves, on an instance that was started with "
+        "enclaves enabled");
+  }
+  if (auto there = present_reservation(config, before)) return std::move(*there);
+  NITRO_CHECK(release_cpus(before, kernel));
+  const auto reserve_now = [&]() -> Result<Reservation> {
+    // The kernel only tells the cores of CPUs that are online.
+    NITRO_TRY(const Topology topology, kernel.topology());
+    NITRO_TRY(const auto plans, make_plans(config, topology));
+    return reserve_one_of(plans, topology, config.required, kernel, progress);
+  };
+  auto reserved = reserve_now();
+  if (reserved) return reserved;
+  progress.say("Restoring the earlier settings");
+  auto restored = restore(Settings::of(before), kernel);
+  if (restored) return reserved;
+  return fail(reserved.error().code(), fmt::format("{}; besides, not everything could be restored: {}",
+                                                   reserved.error().message(), restored.error().message()));
+}
+
+}  // namespace nitro::allocator
