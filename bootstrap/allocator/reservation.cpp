@@ -107,17 +107,6 @@ std::optional<Reservation> present_reservation(const AllocatorConfig& config, co
   return there;
 }
 
-/// Takes the CPUs back from enclaves, none of which may run.
-Result<void> release_cpus(const Topology& topology, Kernel& kernel) {
-  if (topology.cpu_pool->empty()) return {};
-  auto released = kernel.set_cpu_pool({});
-  if (released || released.error().system_errno() != EPERM) return released;
-  return fail_within(
-      "enclaves are running, and their CPUs cannot be changed meanwhile: end them first "
-      "(nitro-cli terminate-enclave --all)",
-      std::move(released).error());
-}
-
 Result<Reservation> reserve_one_of(const std::vector<Plan>& plans, const Topology& topology, bool required,
                                    Kernel& kernel, const Progress& progress) {
   std::optional<Error> first;
@@ -133,10 +122,23 @@ Result<Reservation> reserve_one_of(const std::vector<Plan>& plans, const Topolog
       return done;
     }
     if (pages.error().code() != ErrorCode::kInsufficientMemoryAvailable) return Failure(std::move(pages).error());
-    NITRO_CHECK(restore({.cpu_pool = {}, .nodes = {node}}, kernel));
+    NITRO_CHECK(restore_pages({node}, kernel));
     if (!first) first = std::move(pages).error();
   }
   return Failure(std::move(*first));
+}
+
+/// Makes a node's pages of one size as many as they were.
+Result<void> restore_count(const HugePages& pages, unsigned node, Kernel& kernel) {
+  NITRO_TRY(std::uint64_t count, kernel.set_pages(pages, pages.total));
+  if (count < pages.total) {
+    kernel.compact_memory(node);
+    NITRO_TRY(count, kernel.set_pages(pages, pages.total));
+  }
+  if (count >= pages.total) return {};
+  return fail(ErrorCode::kInsufficientMemoryAvailable,
+              fmt::format("of {} huge pages of {} MiB that NUMA node {} had, {} could be restored", pages.total,
+                          pages.size_bytes / kMiB, node, count));
 }
 
 }  // namespace
@@ -145,38 +147,40 @@ Settings Settings::of(const Topology& topology) {
   return {.cpu_pool = topology.cpu_pool.value_or(std::vector<std::uint32_t>{}), .nodes = topology.nodes};
 }
 
-Result<void> restore(const Settings& wanted, Kernel& kernel) {
+Result<void> restore_pages(const std::vector<Node>& nodes, Kernel& kernel) {
   Result<void> result;
-  const auto note = [&result](Result<void> step) {
-    if (result && !step) result = std::move(step);
-  };
   // Fewer first: what is given back may be needed for the others.
   for (const bool fewer : {true, false}) {
-    const auto now = kernel.topology();
-    if (!now) return Failure(now.error());
-    for (const Node& node : wanted.nodes) {
-      const Node* present = now->node(node.id);
+    NITRO_TRY(const Topology now, kernel.topology());
+    for (const Node& node : nodes) {
+      const Node* present = now.node(node.id);
       for (const HugePages& pages : node.pages) {
-        const HugePages* has = present->pages_of(pages.size_bytes);
+        const HugePages* has = present != nullptr ? present->pages_of(pages.size_bytes) : nullptr;
         if (has == nullptr || has->total == pages.total || (has->total > pages.total) != fewer) continue;
-        auto set = kernel.set_pages(pages, pages.total);
-        if (set && *set < pages.total) {
-          kernel.compact_memory(node.id);
-          set = kernel.set_pages(pages, pages.total);
-        }
-        if (!set)
-          note(Failure(std::move(set).error()));
-        else if (*set < pages.total)
-          note(fail(ErrorCode::kInsufficientMemoryAvailable,
-                    fmt::format("of {} huge pages of {} MiB that NUMA node {} had, {} could be restored", pages.total,
-                                pages.size_bytes / kMiB, node.id, *set)));
+        auto step = restore_count(pages, node.id, kernel);
+        if (result && !step) result = std::move(step);
       }
     }
   }
-  const auto now = kernel.topology();
-  if (!now) return Failure(now.error());
-  if (now->cpu_pool && *now->cpu_pool != wanted.cpu_pool) note(kernel.set_cpu_pool(wanted.cpu_pool));
   return result;
+}
+
+Result<void> restore(const Settings& wanted, Kernel& kernel) {
+  auto pages = restore_pages(wanted.nodes, kernel);
+  NITRO_TRY(const Topology now, kernel.topology());
+  if (now.cpu_pool && *now.cpu_pool != wanted.cpu_pool) NITRO_CHECK(kernel.set_cpu_pool(wanted.cpu_pool));
+  return pages;
+}
+
+Result<void> release_cpus(Kernel& kernel) {
+  NITRO_TRY(const Topology topology, kernel.topology());
+  if (!topology.cpu_pool || topology.cpu_pool->empty()) return {};
+  auto released = kernel.set_cpu_pool({});
+  if (released || released.error().system_errno() != EPERM) return released;
+  return Failure(Error(ErrorCode::kCpu,
+                       "enclaves are running, and what is reserved for them cannot be changed meanwhile: end them "
+                       "first (nitro-cli terminate-enclave --all)",
+                       EPERM));
 }
 
 Result<Reservation> reserve(const AllocatorConfig& config, Kernel& kernel, const Progress& progress) {
@@ -188,7 +192,7 @@ Result<Reservation> reserve(const AllocatorConfig& config, Kernel& kernel, const
         "enclaves enabled");
   }
   if (auto there = present_reservation(config, before)) return std::move(*there);
-  NITRO_CHECK(release_cpus(before, kernel));
+  NITRO_CHECK(release_cpus(kernel));
   const auto reserve_now = [&]() -> Result<Reservation> {
     // The kernel only tells the cores of CPUs that are online.
     NITRO_TRY(const Topology topology, kernel.topology());

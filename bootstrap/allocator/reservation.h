@@ -19,9 +19,14 @@ struct Settings {
   static Settings of(const Topology& topology);
 };
 
-/// Makes the machine's settings those of `wanted`, pages first. Does what it can, also after a failure, and returns the
-/// first one. Errors: those of Kernel; kInsufficientMemoryAvailable if the kernel has fewer pages now.
+/// Gives the nodes the pages that they had. Does what it can, also after a failure, and returns the first one. Errors:
+/// those of Kernel; kInsufficientMemoryAvailable if the kernel has fewer pages now.
+Result<void> restore_pages(const std::vector<Node>& nodes, Kernel& kernel);
+/// The same, then the CPUs.
 Result<void> restore(const Settings& wanted, Kernel& kernel);
+
+/// Gives the CPUs of enclaves back to the machine. Errors: kCpu; EPERM is in the error while enclaves run.
+Result<void> release_cpus(Kernel& kernel);
 
 struct Reservation {
   std::vector<std::uint32_t> cpus;

@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "bootstrap/allocator/allocation.h"
+
+#include <fmt/format.h>
+
+namespace nitro::allocator {
+
+Result<Reservation> allocate(const AllocatorConfig& config, Kernel& kernel, const Record& record,
+                             const Progress& progress) {
+  NITRO_TRY(const auto recorded, record.load());
+  if (!recorded) {
+    // First, so that it is there whatever ends this program.
+    NITRO_TRY(const Topology before, kernel.topology());
+    NITRO_CHECK(record.save(Settings::of(before)));
+  }
+  auto reserved = reserve(config, kernel, progress);
+  // What was there without a record is not ours to give back.
+  if (!recorded && (!reserved || reserved->was_there)) NITRO_CHECK(record.remove());
+  if (!reserved || !recorded) return reserved;
+  std::vector<Node> others;
+  for (const Node& node : recorded->nodes) {
+    if (node.id != reserved->node) others.push_back(node);
+  }
+  auto restored = restore_pages(others, kernel);
+  if (!restored) progress.say(fmt::format("Warning: {}", restored.error().message()));
+  return reserved;
+}
+
+Result<void> release(Kernel& kernel, const Record& record) {
+  NITRO_CHECK(release_cpus(kernel));
+  NITRO_TRY(const auto before, record.load());
+  if (!before) return {};
+  NITRO_CHECK(restore(*before, kernel));
+  return record.remove();
+}
+
+}  // namespace nitro::allocator
