@@ -17,10 +17,6 @@ namespace {
 /// The driver takes memory in multiples of it (ne_misc_dev.c, NE_MIN_MEM_REGION_SIZE).
 constexpr std::uint64_t kSmallestUsablePage = 2 * kMiB;
 
-std::string size_name(std::uint64_t bytes) {
-  return bytes % kGiB == 0 ? fmt::format("{}G", bytes / kGiB) : fmt::format("{}M", bytes / kMiB);
-}
-
 /// What all pools together ask for.
 struct Wanted {
   std::uint32_t count = 0;        // CPUs of which only the number matters
@@ -47,7 +43,7 @@ Result<Wanted> wanted_by(const AllocatorConfig& config) {
 
 std::string sizes_of(const Node& node) {
   std::vector<std::string> names;
-  for (const HugePages& pages : node.pages) names.push_back(size_name(pages.size_bytes));
+  for (const HugePages& pages : node.pages) names.push_back(page_size_name(pages.size_bytes));
   return names.empty() ? "none" : fmt::format("{}", fmt::join(names, ", "));
 }
 
@@ -58,7 +54,7 @@ Result<void> add_pages(const PoolRequest& pool, const Node& node, std::vector<Pl
     if (found == plan.end()) {
       return fail(ErrorCode::kInvalidArgument,
                   fmt::format("enclaves cannot use huge pages of {} on this machine, whose sizes are: {}",
-                              size_name(wanted.size_bytes), sizes_of(node)));
+                              page_size_name(wanted.size_bytes), sizes_of(node)));
     }
     found->fixed += wanted.count;
   }
@@ -90,6 +86,12 @@ class Planner {
     NITRO_CHECK(add_cores(plan));
     std::sort(plan.cpus.begin(), plan.cpus.end());
     NITRO_TRY(plan.pages, plan_pages(config_, node_));
+    // The kernel would try, and take what every other program needs.
+    if (config_.required && node_.memory_bytes > 0 && plan.memory_bytes() > node_.memory_bytes) {
+      return fail(ErrorCode::kInsufficientMemoryAvailable,
+                  fmt::format("NUMA node {} has {} MiB of memory in all, and {} MiB are asked for", node_.id,
+                              node_.memory_bytes / kMiB, plan.memory_bytes() / kMiB));
+    }
     return plan;
   }
 
@@ -123,8 +125,9 @@ class Planner {
     }
     if (available < wanted_.count && config_.required) {
       return fail(ErrorCode::kInsufficientCpus,
-                  fmt::format("NUMA node {} has {} CPUs for enclaves (whole cores, without that of CPU 0)", node_.id,
-                              available));
+                  fmt::format("NUMA node {} has {} CPUs for enclaves (whole cores, without that of CPU 0), and {} are "
+                              "asked for",
+                              node_.id, available, wanted_.count));
     }
     std::uint32_t missing = wanted_.count;
     for (const auto& core : cores) {
@@ -203,6 +206,11 @@ Result<std::vector<const Node*>> candidates(const Wanted& wanted, const Topology
 
 }  // namespace
 
+std::string page_size_name(std::uint64_t bytes) {
+  if (bytes % kGiB == 0) return fmt::format("{}G", bytes / kGiB);
+  return bytes % kMiB == 0 ? fmt::format("{}M", bytes / kMiB) : fmt::format("{}K", bytes / kKiB);
+}
+
 std::uint64_t Plan::memory_bytes() const {
   std::uint64_t sum = 0;
   for (const PlannedPages& size : pages) sum += size.count() * size.size_bytes;
@@ -222,21 +230,21 @@ Result<std::vector<Plan>> make_plans(const AllocatorConfig& config, const Topolo
   NITRO_TRY(const Wanted wanted, wanted_by(config));
   NITRO_TRY(const auto nodes, candidates(wanted, topology));
   std::vector<Plan> plans;
-  std::vector<std::string> reasons;
+  std::optional<Error> first;
+  std::string reasons;
   for (const Node* node : nodes) {
     auto plan = Planner(config, wanted, topology, *node).plan();
     if (plan) {
       plans.push_back(std::move(*plan));
-    } else if (plan.error().code() != ErrorCode::kInsufficientCpus) {
-      return Failure(std::move(plan).error());
-    } else {
-      reasons.push_back(plan.error().message());
+      continue;
     }
+    const ErrorCode code = plan.error().code();
+    const bool another_may_do = code == ErrorCode::kInsufficientCpus || code == ErrorCode::kInsufficientMemoryAvailable;
+    if (!another_may_do) return Failure(std::move(plan).error());
+    reasons += (reasons.empty() ? "" : "; ") + plan.error().message();
+    if (!first) first = std::move(plan).error();
   }
-  if (plans.empty()) {
-    return fail(ErrorCode::kInsufficientCpus,
-                fmt::format("cpu_count is {} in all, but {}", wanted.count, fmt::join(reasons, "; ")));
-  }
+  if (plans.empty()) return fail(first->code(), reasons);
   // Where less will do, more is better.
   std::stable_sort(plans.begin(), plans.end(),
                    [](const Plan& a, const Plan& b) { return a.missing_cpus < b.missing_cpus; });

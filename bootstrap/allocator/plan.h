@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 #include <vector>
 
 #include "bootstrap/allocator/config.h"
@@ -37,8 +38,12 @@ struct Plan {
 /// Memory takes the largest pages that waste nothing; the last one, of the smallest size, may be used in part. Each
 /// pool gets its own, so enclaves of these sizes fit side by side.
 ///
-/// Errors: kInvalidArgument when the machine does not have what the configuration names; kInsufficientCpus.
+/// Errors: kInvalidArgument when the machine does not have what the configuration names; kInsufficientCpus;
+/// kInsufficientMemoryAvailable for more than the nodes have in all.
 Result<std::vector<Plan>> make_plans(const AllocatorConfig& config, const Topology& topology);
+
+/// "2M", "1G".
+[[nodiscard]] std::string page_size_name(std::uint64_t bytes);
 
 /// The pages that all pools need on this node; part of make_plans(). Errors: kInvalidArgument.
 Result<std::vector<PlannedPages>> plan_pages(const AllocatorConfig& config, const Node& node);

@@ -10,7 +10,7 @@
 namespace nitro::allocator {
 
 /// The file that keeps the settings from before the first reservation, so that the machine can have them back. It is in
-/// /run, so a restart of the machine removes it together with the reservation.
+/// a folder of its own in /run, so a restart of the machine removes it together with the reservation.
 class Record {
  public:
   /// Creates `folder` if needed and waits until no other allocator uses it; the lock lasts as long as this object.

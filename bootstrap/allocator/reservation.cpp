@@ -44,8 +44,9 @@ class PageReservation {
       NITRO_TRY(const std::uint64_t there, grow(*node_.pages_of(wanted.size_bytes), count));
       if (there < wanted.fixed && required_) {
         return fail(ErrorCode::kInsufficientMemoryAvailable,
-                    fmt::format("NUMA node {} has {} of the {} huge pages of {} MiB that the configuration asks for",
-                                node_.id, there, wanted.fixed, wanted.size_bytes / kMiB));
+                    fmt::format("NUMA node {0} has {1} of the {2} huge pages of {3} that the configuration asks for; "
+                                "the kernel parameters hugepagesz={3} hugepages={0}:{2} set them aside at the start",
+                                node_.id, there, wanted.fixed, page_size_name(wanted.size_bytes)));
       }
       if (there > 0) got.push_back({.size_bytes = wanted.size_bytes, .count = there});
       if (there < count) missing_bytes += std::min(count - there, chosen) * wanted.size_bytes;
@@ -137,8 +138,8 @@ Result<void> restore_count(const HugePages& pages, unsigned node, Kernel& kernel
   }
   if (count >= pages.total) return {};
   return fail(ErrorCode::kInsufficientMemoryAvailable,
-              fmt::format("of {} huge pages of {} MiB that NUMA node {} had, {} could be restored", pages.total,
-                          pages.size_bytes / kMiB, node, count));
+              fmt::format("of {} huge pages of {} that NUMA node {} had, {} could be restored", pages.total,
+                          page_size_name(pages.size_bytes), node, count));
 }
 
 }  // namespace
@@ -201,7 +202,6 @@ Result<Reservation> reserve(const AllocatorConfig& config, Kernel& kernel, const
   };
   auto reserved = reserve_now();
   if (reserved) return reserved;
-  progress.say("Restoring the earlier settings");
   auto restored = restore(Settings::of(before), kernel);
   if (restored) return reserved;
   return fail(reserved.error().code(), fmt::format("{}; besides, not everything could be restored: {}",

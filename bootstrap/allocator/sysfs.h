@@ -23,6 +23,10 @@ struct Sysfs {
 
   [[nodiscard]] std::string nodes() const { return root + "/sys/devices/system/node"; }
   [[nodiscard]] std::string online_nodes() const { return nodes() + "/online"; }
+  /// Has a line "Node 0 MemTotal: 1024 kB".
+  [[nodiscard]] std::string memory(unsigned node) const {
+    return nodes() + "/node" + std::to_string(node) + "/meminfo";
+  }
   /// Writing to it compacts the node's memory.
   [[nodiscard]] std::string compact(unsigned node) const {
     return nodes() + "/node" + std::to_string(node) + "/compact";

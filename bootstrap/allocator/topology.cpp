@@ -91,6 +91,21 @@ Result<std::vector<HugePages>> read_pages(const std::string& folder) {
   return all;
 }
 
+/// The number of the line "Node 0 MemTotal: 1024 kB".
+std::optional<std::uint64_t> memory_in(const std::string& path) {
+  const auto text = read_text_file(path, kFileLimitBytes);
+  if (!text) return std::nullopt;
+  constexpr std::string_view kKey = "MemTotal:";
+  const std::size_t key = text->find(kKey);
+  if (key == std::string::npos) return std::nullopt;
+  const std::size_t begin = text->find_first_not_of(' ', key + kKey.size());
+  const std::size_t end = text->find(' ', begin);
+  if (begin == std::string::npos || end == std::string::npos) return std::nullopt;
+  const auto kib = parse_number<std::uint64_t>(std::string_view(*text).substr(begin, end - begin));
+  if (!kib || *kib > UINT64_MAX / kKiB) return std::nullopt;
+  return *kib * kKiB;
+}
+
 }  // namespace
 
 Result<Topology> Topology::read(const Sysfs& sysfs) {
@@ -110,7 +125,8 @@ Result<Topology> Topology::read(const Sysfs& sysfs) {
   }
   for (const std::uint32_t id : *nodes) {
     NITRO_TRY(auto pages, read_pages(sysfs.huge_pages(id)));
-    topology.nodes.push_back({.id = id, .pages = std::move(pages)});
+    topology.nodes.push_back(
+        {.id = id, .pages = std::move(pages), .memory_bytes = memory_in(sysfs.memory(id)).value_or(0)});
   }
   return topology;
 }

@@ -32,7 +32,8 @@ struct HugePages {
 
 struct Node {
   unsigned id = 0;
-  std::vector<HugePages> pages;  ///< largest first
+  std::vector<HugePages> pages;    ///< largest first
+  std::uint64_t memory_bytes = 0;  ///< all that it has; 0 if the kernel does not tell
 
   /// nullptr if there are none of this size.
   [[nodiscard]] const HugePages* pages_of(std::uint64_t size_bytes) const;

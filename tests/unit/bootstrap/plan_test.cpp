@@ -84,8 +84,8 @@ TEST(Plan, TakesNoCpuThatIsOffline) {
 TEST(Plan, SaysWhyThereAreNotEnoughCpus) {
   const MachineTree machine(kTwoNodes);
   EXPECT_EQ(fault("memory_mib: 512\ncpu_count: 18\n", machine),
-            "cpu_count is 18 in all, but NUMA node 0 has 14 CPUs for enclaves (whole cores, without that of CPU 0); "
-            "NUMA node 1 has 16 CPUs for enclaves (whole cores, without that of CPU 0)");
+            "NUMA node 0 has 14 CPUs for enclaves (whole cores, without that of CPU 0), and 18 are asked for; "
+            "NUMA node 1 has 16 CPUs for enclaves (whole cores, without that of CPU 0), and 18 are asked for");
   EXPECT_EQ(fault("memory_mib: 512\ncpu_count: 3\n", machine),
             "cpu_count is 3, but enclaves own whole cores, which have 2 threads: use 4");
 }
@@ -157,6 +157,20 @@ TEST(Plan, NamesTheSizesOfPagesThatThereAre) {
   const MachineTree none({.page_kib = {}});
   EXPECT_EQ(fault("cpu_count: 1\nmemory_mib: 1\n", none),
             "enclaves need huge pages of 2M or a multiple of it; this machine's sizes are: none");
+}
+
+TEST(Plan, IsNotForMoreMemoryThanANodeHas) {
+  const MachineTree machine(kTwoNodes);
+  for (const unsigned node : {0U, 1U}) {
+    const std::string name = "Node " + std::to_string(node);
+    machine.write(machine.sysfs().memory(node), name + " MemTotal:       " + (node == 0 ? "1048576" : "4194304") +
+                                                    " kB\n" + name + " MemFree: 1 kB\n");
+  }
+  EXPECT_EQ(best("cpu_count: 2\nmemory_mib: 1024\n", machine).node, 0U);
+  EXPECT_EQ(best("cpu_count: 2\nmemory_mib: 1025\n", machine).node, 1U);
+  EXPECT_EQ(fault("cpu_count: 2\nmemory_mib: 4097\n", machine),
+            "NUMA node 0 has 1024 MiB of memory in all, and 4098 MiB are asked for; "
+            "NUMA node 1 has 4096 MiB of memory in all, and 4098 MiB are asked for");
 }
 
 TEST(Plan, IsForOneNode) {

@@ -121,7 +121,8 @@ TEST_F(ReservationTest, RestoresEverythingWhenThereIsNotEnoughMemory) {
       "NUMA node 0 has 1448 MiB too little memory in huge pages for the 4096 MiB that the configuration asks for");
   EXPECT_EQ(state(), before);
   EXPECT_EQ(fault("pages: {1G: 3}\ncpu_count: 2\n"),
-            "NUMA node 0 has 2 of the 3 huge pages of 1024 MiB that the configuration asks for");
+            "NUMA node 0 has 2 of the 3 huge pages of 1G that the configuration asks for; the kernel parameters "
+            "hugepagesz=1G hugepages=0:3 set them aside at the start");
   EXPECT_EQ(state(), before);
 }
 
@@ -136,7 +137,7 @@ TEST_F(ReservationTest, RestoresEverythingWhenTheDriverRefusesTheCpus) {
 TEST_F(ReservationTest, RestoresEverythingWhenThereAreNotEnoughCpus) {
   ASSERT_OK(reserve("memory_mib: 512\ncpu_count: 4\n"));
   const std::string before = state();
-  EXPECT_EQ(fault("memory_mib: 512\ncpu_count: 64\n").find("cpu_count is 64 in all, but NUMA node 0 has 14"), 0U);
+  EXPECT_EQ(fault("memory_mib: 512\ncpu_count: 64\n").find("NUMA node 0 has 14 CPUs"), 0U);
   EXPECT_EQ(state(), before);
 }
 
