@@ -3,6 +3,7 @@
 
 #include <fcntl.h>
 
+#include <cerrno>
 #include <string>
 
 #include "nitro/fd.h"
@@ -23,7 +24,12 @@ Result<void> write_value(const std::string& path, const std::string& value, Erro
 }  // namespace
 
 Result<void> Kernel::set_cpu_pool(const std::vector<std::uint32_t>& cpus) {
-  return write_value(sysfs_.cpu_pool(), cpu_list_of(cpus), ErrorCode::kCpu);
+  auto set = write_value(sysfs_.cpu_pool(), cpu_list_of(cpus), ErrorCode::kCpu);
+  if (set || !cpus.empty() || set.error().system_errno() != EINVAL) return set;
+  // The driver gives all CPUs back, and then says that it has none (ne_misc_dev.c, ne_set_kernel_param).
+  NITRO_TRY(const Topology now, topology());
+  if (now.cpu_pool && now.cpu_pool->empty()) return {};
+  return set;
 }
 
 Result<std::uint64_t> Kernel::set_pages(const HugePages& pages, std::uint64_t total) {

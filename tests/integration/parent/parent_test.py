@@ -318,6 +318,68 @@ step log cat /tmp/proxy.log
         self.assertEqual(parent["log"].out, "")
 
 
+class Allocator(ParentTest):
+    def test_sets_aside_what_enclaves_take(self):
+        """The driver takes the CPUs and gives them back; two enclaves of different sizes fit into their pools."""
+        allocator = os.environ["NITRO_ALLOCATOR"]
+        parent = Parent("""
+printf 'pools:\n- {memory_mib: 128, cpu_count: 2}\n- {memory_mib: 70, cpu_count: 2}\n' >/tmp/allocator.yaml
+allocator() { nitro-enclaves-allocator --config /tmp/allocator.yaml "$@"; }
+state before
+step plan allocator --dry-run
+step reserved allocator
+state reserved-state
+step first run --memory 128 --cpu-count 2 --enclave-cid 18 --enclave-name first
+step second run --memory 70 --cpu-count 2 --enclave-cid 19 --enclave-name second
+step status allocator --status --json
+step again allocator
+printf 'memory_mib: 64\ncpu_count: 2\n' >/tmp/allocator.yaml
+step busy allocator
+step busy-release allocator --release
+state busy-state
+step ended nitro-cli terminate-enclave --all
+step changed allocator
+state changed-state
+step released allocator --release
+state after
+printf 'memory_mib: 64\ncpu_count: 3\n' >/tmp/allocator.yaml
+step odd allocator
+printf 'memory_mib: 60000\ncpu_count: 2\n' >/tmp/allocator.yaml
+step too-much allocator
+state end
+""", "--cpus", "6", "--threads", "2", "--pool", "", "--pages", "0", files=(f"{self.folder}/image.eif:/root/image.eif", allocator))
+        begin = parent["before"].out
+        self.assertEqual(begin, "pages 0 cpus 0-5\n")
+        self.assertEqual(self.text(parent["plan"]), "NUMA node 0: CPUs 2-5; 99 huge pages of 2M, 198 MiB\n")
+        self.assertEqual(self.text(parent["reserved"]).splitlines()[-1],
+                         "Reserved for enclaves on NUMA node 0: CPUs 2-5; 99 huge pages of 2M, 198 MiB")
+        self.assertEqual(parent["reserved-state"].out, "pages 99 cpus 0-1\n")
+        self.assertEqual(sorted(self.succeeded(parent["first"])["CPUIDs"] + self.succeeded(parent["second"])["CPUIDs"]), [2, 3, 4, 5])
+        status = parent["status"].json
+        self.assertEqual(status["Enclaves"], ["first", "second"])
+        self.assertEqual([pages for pages in status["Nodes"][0]["HugePages"] if pages["Size"] == "2M"],
+                         [{"Size": "2M", "SizeBytes": 2 << 20, "Total": 99, "InUse": 99}])
+        self.assertTrue(self.text(parent["again"]).startswith("Already reserved"))
+        for step in ("busy", "busy-release"):
+            self.assertEqual((parent[step].status, parent[step].out), (1, ""))
+            self.assertTrue(parent[step].err.startswith("Error: enclaves are running"), parent[step])
+            self.assertTrue(parent[step].err.endswith("; running: first, second\n"), parent[step])
+        self.assertEqual(parent["busy-state"].out, "pages 0 cpus 0-1\n")
+        self.succeeded(parent["ended"])
+        self.assertEqual(self.text(parent["changed"]).splitlines()[-1],
+                         "Reserved for enclaves on NUMA node 0: CPUs 2-3; 32 huge pages of 2M, 64 MiB")
+        self.assertEqual(parent["changed-state"].out, "pages 32 cpus 0-1,4-5\n")
+        self.text(parent["released"])
+        self.assertEqual(parent["after"].out, begin)
+        self.assertIn("cpu_count is 3, but enclaves own whole cores, which have 2 threads: use 4", parent["odd"].err)
+        self.assertIn("MiB of memory in all, and 60000 MiB are asked for", parent["too-much"].err)
+        self.assertEqual(parent["end"].out, begin)
+
+    def text(self, step):
+        self.assertEqual((step.status, step.err), (0, ""), step)
+        return step.out
+
+
 # Replaces QEMU: nitro_parent.py has no options for several nodes, so they are added before the real QEMU is started. Each node has two CPUs
 # and half of the memory.
 TWO_NODES = """#!{python}
