@@ -57,8 +57,8 @@ class YamlValue {
     std::string name;
     std::size_t values = 0;  // read so far
   };
-  YamlValue(std::shared_ptr<Document> document, YAML::Node node, std::string key)
-      : document_(std::move(document)), node_(std::move(node)), mark_(node_.Mark()), key_(std::move(key)) {}
+  YamlValue(std::shared_ptr<Document> document, const YAML::Node& node, std::string key)
+      : document_(std::move(document)), node_(node), mark_(node.Mark()), key_(std::move(key)) {}
   [[nodiscard]] YamlValue child(const YAML::Node& node, const std::string& key) const;
   [[nodiscard]] YamlValue entry(const YAML::Node& key, const YAML::Node& value) const;
   [[nodiscard]] Result<void> count() const;

@@ -3,7 +3,6 @@
 #include <gtest/gtest.h>
 #include <netinet/in.h>
 #include <poll.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
 
 #include <algorithm>
@@ -13,6 +12,7 @@
 #include <random>
 #include <thread>
 
+#include "descriptor_limit.h"
 #include "src/base/bytes.h"
 #include "temp_folder.h"
 #include "vsock_proxy/relay/pipes.h"
@@ -400,14 +400,11 @@ TEST_F(RelayLoopTest, ServesMoreSlowReceiversThanItHasPipes) {
 }
 
 TEST_F(RelayLoopTest, NeedsNoDescriptorsForPipes) {
+  NITRO_NEEDS_THE_LAST_DESCRIPTORS();
   const Pair connection = add();
-  rlimit before{};
-  ASSERT_EQ(::getrlimit(RLIMIT_NOFILE, &before), 0);
-  const rlimit none{.rlim_cur = 0, .rlim_max = before.rlim_max};
-  ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &none), 0);
+  const testing::DescriptorLimit none;
   move_all(connection.first, connection.second, random_bytes(20'000'000, 6), 0);
   move_all(connection.second, connection.first, random_bytes(20'000'000, 7), 0);
-  ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &before), 0);
 }
 
 TEST_F(RelayLoopTest, EndsAConnectionWhoseReceiverIsGoneWhileItHoldsBytesForIt) {
