@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "vsock_proxy/config/allowlist.h"
 
-#include "vsock_proxy/config/endpoint.h"
 #include "src/yaml/yaml.h"
+#include "vsock_proxy/config/endpoint.h"
 
 namespace nitro::proxy {
 namespace {
