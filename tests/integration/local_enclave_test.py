@@ -57,7 +57,7 @@ class LifeOfALocalEnclave(EnclaveTest):
         ended = self.tool("terminate-enclave", "--all")
         self.assertEqual(ended.json, [{"EnclaveName": "serve", "EnclaveID": started["EnclaveID"], "Terminated": True}])
         self.assertEqual(self.tool("describe-enclaves").out, "[]\n")
-        self.assertEqual(self.tool.leftovers(0), [])
+        self.assertEqual(self.tool.leftovers(), [])
 
     def test_much_data_passes_unharmed_in_both_directions(self):
         connection = self.tool.connect_to_program(self.tool.run(self.image("serve")))
@@ -126,7 +126,7 @@ class EnclavesThatEndByThemselves(EnclaveTest):
         os.kill(enclave["ProcessID"], signal.SIGKILL)
         self.assertTrue(wait_until(lambda: not self.tool.processes()), self.tool.processes())
         self.assertEqual(self.tool("describe-enclaves").json, [])
-        self.assertEqual(self.tool.leftovers(0), [])
+        self.assertEqual(self.tool.leftovers(), [])
 
     def test_sigterm_to_the_enclave_process_ends_the_enclave_cleanly(self):
         os.kill(self.tool.run(self.image("serve"))["ProcessID"], signal.SIGTERM)

@@ -19,7 +19,7 @@ class NitroSecureModule(EnclaveTest):
         self.assertEqual(connection.recv(100), b"ping")
         connection.close()
         self.assertEqual(self.tool("terminate-enclave", "--all").json[0]["Terminated"], True)
-        self.assertEqual(self.tool.leftovers(0), [])
+        self.assertEqual(self.tool.leftovers(), [])
 
 
 if __name__ == "__main__":
