@@ -91,7 +91,7 @@ Result<void> show_status(const Options& options, const Kernel& kernel) {
 }
 
 Result<void> act(const Options& options) {
-  Kernel kernel(Sysfs{.root = options.root});
+  Kernel kernel(KernelFiles{.root = options.root});
   switch (options.action) {
     case Action::kCheck: {
       NITRO_TRY(const AllocatorConfig config, load_allocator_config(options.config));

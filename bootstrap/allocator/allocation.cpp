@@ -27,7 +27,8 @@ Result<Reservation> allocate(const AllocatorConfig& config, Kernel& kernel, cons
 }
 
 Result<void> release(Kernel& kernel, const Record& record) {
-  NITRO_CHECK(release_cpus(kernel));
+  NITRO_TRY(const Topology now, kernel.topology());
+  NITRO_CHECK(release_cpus(now, kernel));
   NITRO_TRY(const auto before, record.load());
   if (!before) return {};
   NITRO_CHECK(restore(*before, kernel));

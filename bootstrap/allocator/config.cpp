@@ -6,10 +6,10 @@
 #include <algorithm>
 #include <set>
 
-#include "nitro/fd.h"
 #include "src/base/bytes.h"
 #include "src/base/cpu_list.h"
 #include "src/base/memory_size.h"
+#include "src/base/numa_node.h"
 #include "src/base/number.h"
 #include "src/yaml/yaml.h"
 
@@ -18,7 +18,6 @@ namespace {
 
 constexpr std::uint64_t kMostMib = std::uint64_t{1} << 26;
 constexpr std::uint64_t kMostPages = std::uint64_t{1} << 25;
-constexpr std::uint64_t kMostNodes = 1024;  // arch/x86/Kconfig, NODES_SHIFT is 10 at most
 
 Failure wrong_form(const YamlValue& value, std::string_view form) {
   if (!value.is_scalar()) return value.fault(form);
@@ -75,7 +74,7 @@ Result<void> read_pool_key(const std::string& key, const YamlValue& value, PoolR
   } else if (key == "cpu_pool") {
     NITRO_TRY(pool.cpus, cpus(value));
   } else {
-    NITRO_TRY(const std::uint64_t node, value.number(0, kMostNodes - 1));
+    NITRO_TRY(const std::uint64_t node, value.number(0, kMostNumaNodes - 1));
     pool.numa_node = static_cast<unsigned>(node);
   }
   return {};
@@ -123,10 +122,7 @@ Result<std::vector<PoolRequest>> read_pools(const YamlValue& list) {
   return pools;
 }
 
-}  // namespace
-
-Result<AllocatorConfig> parse_allocator_config(const std::string& text, const std::string& name) {
-  NITRO_TRY(const YamlValue file, YamlValue::parse(text, name));
+Result<AllocatorConfig> config_of(const YamlValue& file) {
   AllocatorConfig config;
   PoolRequest only;
   bool has_own_keys = false;
@@ -152,9 +148,16 @@ Result<AllocatorConfig> parse_allocator_config(const std::string& text, const st
   return config;
 }
 
+}  // namespace
+
+Result<AllocatorConfig> parse_allocator_config(const std::string& text, const std::string& name) {
+  NITRO_TRY(const YamlValue file, YamlValue::parse(text, name));
+  return config_of(file);
+}
+
 Result<AllocatorConfig> load_allocator_config(const std::string& path) {
-  NITRO_TRY(const std::string text, read_text_file(path, kMaxYamlBytes));
-  return parse_allocator_config(text, path);
+  NITRO_TRY(const YamlValue file, YamlValue::load(path));
+  return config_of(file);
 }
 
 }  // namespace nitro::allocator

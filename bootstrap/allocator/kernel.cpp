@@ -13,7 +13,7 @@
 namespace nitro::allocator {
 namespace {
 
-/// Files of sysfs take a value in one write.
+/// Files of files take a value in one write.
 Result<void> write_value(const std::string& path, const std::string& value, ErrorCode code) {
   NITRO_TRY(const Fd file, open_file(path, O_WRONLY | O_TRUNC, 0, code));
   auto written = write_all(file.get(), as_bytes(value + "\n"));
@@ -24,7 +24,7 @@ Result<void> write_value(const std::string& path, const std::string& value, Erro
 }  // namespace
 
 Result<void> Kernel::set_cpu_pool(const std::vector<std::uint32_t>& cpus) {
-  auto set = write_value(sysfs_.cpu_pool(), cpu_list_of(cpus), ErrorCode::kCpu);
+  auto set = write_value(files_.cpu_pool(), cpu_list_of(cpus), ErrorCode::kCpu);
   if (set || !cpus.empty() || set.error().system_errno() != EINVAL) return set;
   // The driver gives all CPUs back, and then says that it has none (ne_misc_dev.c, ne_set_kernel_param).
   NITRO_TRY(const Topology now, topology());
@@ -39,7 +39,7 @@ Result<std::uint64_t> Kernel::set_pages(const HugePages& pages, std::uint64_t to
 
 void Kernel::compact_memory(unsigned node) {
   // Not every kernel has it (CONFIG_COMPACTION).
-  static_cast<void>(write_value(sysfs_.compact(node), "1", ErrorCode::kFileOperation));
+  static_cast<void>(write_value(files_.compact(node), "1", ErrorCode::kFileOperation));
 }
 
 }  // namespace nitro::allocator

@@ -4,21 +4,21 @@
 #include <cstdint>
 #include <vector>
 
-#include "bootstrap/allocator/sysfs.h"
 #include "bootstrap/allocator/topology.h"
 #include "nitro/result.h"
+#include "src/base/kernel_files.h"
 
 namespace nitro::allocator {
 
 /// What the kernel and the driver do on request. Tests derive from it, as no file can refuse a page.
 class Kernel {
  public:
-  explicit Kernel(Sysfs sysfs) : sysfs_(std::move(sysfs)) {}
+  explicit Kernel(KernelFiles files) : files_(std::move(files)) {}
   Kernel(const Kernel&) = delete;
   Kernel& operator=(const Kernel&) = delete;
   virtual ~Kernel() = default;
 
-  [[nodiscard]] Result<Topology> topology() const { return Topology::read(sysfs_); }
+  [[nodiscard]] Result<Topology> topology() const { return Topology::read(files_); }
 
   /// Gives these CPUs to enclaves, and those that they own now back to the machine. Errors: kCpu; EPERM is in the error
   /// while enclaves run, EINVAL for CPUs that the driver does not take.
@@ -32,7 +32,7 @@ class Kernel {
   virtual void compact_memory(unsigned node);
 
  private:
-  Sysfs sysfs_;
+  KernelFiles files_;
 };
 
 }  // namespace nitro::allocator

@@ -5,7 +5,6 @@
 
 #include <algorithm>
 #include <optional>
-#include <set>
 #include <string>
 
 #include "src/base/cpu_list.h"
@@ -16,30 +15,6 @@ namespace {
 
 /// The driver takes memory in multiples of it (ne_misc_dev.c, NE_MIN_MEM_REGION_SIZE).
 constexpr std::uint64_t kSmallestUsablePage = 2 * kMiB;
-
-/// What all pools together ask for.
-struct Wanted {
-  std::uint32_t count = 0;        // CPUs of which only the number matters
-  std::set<std::uint32_t> named;  // CPUs
-  std::optional<unsigned> node;
-};
-
-Result<Wanted> wanted_by(const AllocatorConfig& config) {
-  Wanted wanted;
-  for (const PoolRequest& pool : config.pools) {
-    wanted.count += pool.cpu_count;
-    wanted.named.insert(pool.cpus.begin(), pool.cpus.end());
-    if (!pool.numa_node) continue;
-    if (wanted.node && wanted.node != pool.numa_node) {
-      return fail(
-          ErrorCode::kInvalidArgument,
-          fmt::format("the pools are on the NUMA nodes {} and {}, but the driver takes the CPUs of one node only",
-                      *wanted.node, *pool.numa_node));
-    }
-    wanted.node = pool.numa_node;
-  }
-  return wanted;
-}
 
 std::string sizes_of(const Node& node) {
   std::vector<std::string> names;
@@ -205,6 +180,23 @@ Result<std::vector<const Node*>> candidates(const Wanted& wanted, const Topology
 }
 
 }  // namespace
+
+Result<Wanted> wanted_by(const AllocatorConfig& config) {
+  Wanted wanted;
+  for (const PoolRequest& pool : config.pools) {
+    wanted.count += pool.cpu_count;
+    wanted.named.insert(pool.cpus.begin(), pool.cpus.end());
+    if (!pool.numa_node) continue;
+    if (wanted.node && wanted.node != pool.numa_node) {
+      return fail(
+          ErrorCode::kInvalidArgument,
+          fmt::format("the pools are on the NUMA nodes {} and {}, but the driver takes the CPUs of one node only",
+                      *wanted.node, *pool.numa_node));
+    }
+    wanted.node = pool.numa_node;
+  }
+  return wanted;
+}
 
 std::string page_size_name(std::uint64_t bytes) {
   if (bytes % kGiB == 0) return fmt::format("{}G", bytes / kGiB);

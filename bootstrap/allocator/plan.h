@@ -2,6 +2,8 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -19,6 +21,15 @@ struct PlannedPages {
 
   [[nodiscard]] std::uint64_t count() const { return chosen + fixed; }
 };
+
+/// What all pools together ask for, apart from memory.
+struct Wanted {
+  std::uint32_t count = 0;        ///< CPUs of which only the number matters
+  std::set<std::uint32_t> named;  ///< CPUs
+  std::optional<unsigned> node;
+};
+/// Errors: kInvalidArgument when pools name different nodes.
+Result<Wanted> wanted_by(const AllocatorConfig& config);
 
 /// CPUs and memory for all pools, on one node: the driver takes CPUs of one node only, and an enclave's memory from
 /// that of its CPUs (ne_misc_dev.c, ne_setup_cpu_pool).

@@ -20,6 +20,17 @@ Failure cancelled() {
   return fail(ErrorCode::kFileOperation, "cancelled");
 }
 
+/// Makes a node's pages of one size as many as `total`, compacting memory when there are too few. Returns how many
+/// there are then.
+Result<std::uint64_t> ask_for_pages(const HugePages& pages, std::uint64_t total, unsigned node, Kernel& kernel) {
+  NITRO_TRY(std::uint64_t count, kernel.set_pages(pages, total));
+  for (int attempt = 1; attempt < kAttempts && count < total; ++attempt) {
+    kernel.compact_memory(node);
+    NITRO_TRY(count, kernel.set_pages(pages, total));
+  }
+  return count;
+}
+
 /// Gets the pages of one plan on its node.
 class PageReservation {
  public:
@@ -63,11 +74,7 @@ class PageReservation {
  private:
   /// Returns how many of `count` pages there are, without those that others use.
   Result<std::uint64_t> grow(const HugePages& pages, std::uint64_t count) {
-    std::uint64_t total = 0;
-    for (int attempt = 0; attempt < kAttempts && total < pages.used() + count; ++attempt) {
-      if (attempt > 0) kernel_.compact_memory(node_.id);
-      NITRO_TRY(total, kernel_.set_pages(pages, pages.used() + count));
-    }
+    NITRO_TRY(const std::uint64_t total, ask_for_pages(pages, pages.used() + count, node_.id, kernel_));
     return std::min(count, total - std::min(total, pages.used()));
   }
 
@@ -81,21 +88,13 @@ class PageReservation {
 /// Whether the machine already is as the configuration wants it, as after a second start of the service.
 std::optional<Reservation> present_reservation(const AllocatorConfig& config, const Topology& topology) {
   if (topology.cpu_pool->empty()) return std::nullopt;
-  std::uint32_t count = 0;
-  std::vector<std::uint32_t> named;
-  std::optional<unsigned> wanted_node;
-  for (const PoolRequest& pool : config.pools) {
-    count += pool.cpu_count;
-    named.insert(named.end(), pool.cpus.begin(), pool.cpus.end());
-    if (pool.numa_node) wanted_node = pool.numa_node;
-  }
+  const auto asked = wanted_by(config);
+  if (!asked) return std::nullopt;
   const auto& pool = *topology.cpu_pool;
-  const bool has_named = std::all_of(named.begin(), named.end(), [&pool](std::uint32_t id) {
-    return std::binary_search(pool.begin(), pool.end(), id);
-  });
+  const bool has_named = std::includes(pool.begin(), pool.end(), asked->named.begin(), asked->named.end());
   const Cpu* first = topology.cpu(pool.front());
-  if (first == nullptr || !has_named || pool.size() != count + named.size()) return std::nullopt;
-  if (wanted_node && *wanted_node != first->node) return std::nullopt;
+  if (first == nullptr || !has_named || pool.size() != asked->count + asked->named.size()) return std::nullopt;
+  if (asked->node && *asked->node != first->node) return std::nullopt;
   const Node* node = topology.node(first->node);
   if (node == nullptr) return std::nullopt;
   const auto pages = plan_pages(config, *node);
@@ -131,11 +130,7 @@ Result<Reservation> reserve_one_of(const std::vector<Plan>& plans, const Topolog
 
 /// Makes a node's pages of one size as many as they were.
 Result<void> restore_count(const HugePages& pages, unsigned node, Kernel& kernel) {
-  NITRO_TRY(std::uint64_t count, kernel.set_pages(pages, pages.total));
-  if (count < pages.total) {
-    kernel.compact_memory(node);
-    NITRO_TRY(count, kernel.set_pages(pages, pages.total));
-  }
+  NITRO_TRY(const std::uint64_t count, ask_for_pages(pages, pages.total, node, kernel));
   if (count >= pages.total) return {};
   return fail(ErrorCode::kInsufficientMemoryAvailable,
               fmt::format("of {} huge pages of {} that NUMA node {} had, {} could be restored", pages.total,
@@ -173,9 +168,8 @@ Result<void> restore(const Settings& wanted, Kernel& kernel) {
   return pages;
 }
 
-Result<void> release_cpus(Kernel& kernel) {
-  NITRO_TRY(const Topology topology, kernel.topology());
-  if (!topology.cpu_pool || topology.cpu_pool->empty()) return {};
+Result<void> release_cpus(const Topology& now, Kernel& kernel) {
+  if (!now.cpu_pool || now.cpu_pool->empty()) return {};
   auto released = kernel.set_cpu_pool({});
   if (released || released.error().system_errno() != EPERM) return released;
   return Failure(Error(ErrorCode::kCpu,
@@ -193,7 +187,7 @@ Result<Reservation> reserve(const AllocatorConfig& config, Kernel& kernel, const
         "enclaves enabled");
   }
   if (auto there = present_reservation(config, before)) return std::move(*there);
-  NITRO_CHECK(release_cpus(kernel));
+  NITRO_CHECK(release_cpus(before, kernel));
   const auto reserve_now = [&]() -> Result<Reservation> {
     // The kernel only tells the cores of CPUs that are online.
     NITRO_TRY(const Topology topology, kernel.topology());

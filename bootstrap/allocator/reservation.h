@@ -26,7 +26,7 @@ Result<void> restore_pages(const std::vector<Node>& nodes, Kernel& kernel);
 Result<void> restore(const Settings& wanted, Kernel& kernel);
 
 /// Gives the CPUs of enclaves back to the machine. Errors: kCpu; EPERM is in the error while enclaves run.
-Result<void> release_cpus(Kernel& kernel);
+Result<void> release_cpus(const Topology& now, Kernel& kernel);
 
 struct Reservation {
   std::vector<std::uint32_t> cpus;

@@ -10,12 +10,13 @@
 #include "src/base/bytes.h"
 #include "src/base/cpu_list.h"
 #include "src/base/memory_size.h"
+#include "src/base/numa_node.h"
 #include "src/base/number.h"
 
 namespace nitro::allocator {
 namespace {
 
-/// A file of sysfs is at most one page.
+/// A file of files is at most one page.
 constexpr std::size_t kFileLimitBytes = 4096;
 
 Result<std::vector<std::uint32_t>> read_list(const std::string& path) {
@@ -41,12 +42,13 @@ Result<std::uint64_t> read_number(const std::string& path) {
   return *number;
 }
 
-/// The number in a name like "node1" or "hugepages-2048kB".
-template <class Number>
-std::optional<Number> number_between(std::string_view name, std::string_view prefix, std::string_view suffix = {}) {
-  if (!name.starts_with(prefix) || !name.ends_with(suffix) || name.size() < prefix.size() + suffix.size())
-    return std::nullopt;
-  return parse_number<Number>(name.substr(prefix.size(), name.size() - prefix.size() - suffix.size()));
+/// The number in a name like "hugepages-2048kB".
+std::optional<std::uint64_t> kib_in(std::string_view name) {
+  constexpr std::string_view kPrefix = "hugepages-";
+  constexpr std::string_view kSuffix = "kB";
+  if (!name.starts_with(kPrefix) || !name.ends_with(kSuffix)) return std::nullopt;
+  name.remove_prefix(kPrefix.size());
+  return parse_number<std::uint64_t>(name.substr(0, name.size() - kSuffix.size()));
 }
 
 /// The names in a folder; none if it cannot be read.
@@ -58,18 +60,10 @@ std::vector<std::string> names_in(const std::string& folder) {
   return names;
 }
 
-/// 0 where the kernel knows no nodes.
-unsigned node_of(const std::string& cpu_folder) {
-  for (const std::string& name : names_in(cpu_folder)) {
-    if (const auto node = number_between<unsigned>(name, "node")) return *node;
-  }
-  return 0;
-}
-
-Result<Cpu> read_cpu(const Sysfs& sysfs, std::uint32_t id, bool online) {
-  Cpu cpu{.id = id, .node = node_of(sysfs.cpu(id)), .online = online, .core = {}};
+Result<Cpu> read_cpu(const KernelFiles& files, std::uint32_t id, bool online) {
+  Cpu cpu{.id = id, .node = numa_node_of_cpu(id, files).value_or(0), .online = online, .core = {}};
   if (!online) return cpu;
-  NITRO_TRY(auto core, read_list_if_there(sysfs.siblings(id)));
+  NITRO_TRY(auto core, read_list_if_there(files.siblings(id)));
   cpu.core = core ? std::move(*core) : std::vector{id};
   return cpu;
 }
@@ -77,7 +71,7 @@ Result<Cpu> read_cpu(const Sysfs& sysfs, std::uint32_t id, bool online) {
 Result<std::vector<HugePages>> read_pages(const std::string& folder) {
   std::vector<HugePages> all;
   for (const std::string& name : names_in(folder)) {
-    const auto kib = number_between<std::uint64_t>(name, "hugepages-", "kB");
+    const auto kib = kib_in(name);
     if (!kib || *kib == 0 || *kib > UINT64_MAX / kKiB) continue;
     HugePages& pages = all.emplace_back();
     pages.size_bytes = *kib * kKiB;
@@ -108,25 +102,25 @@ std::optional<std::uint64_t> memory_in(const std::string& path) {
 
 }  // namespace
 
-Result<Topology> Topology::read(const Sysfs& sysfs) {
+Result<Topology> Topology::read(const KernelFiles& files) {
   Topology topology;
-  NITRO_TRY(topology.cpu_pool, read_list_if_there(sysfs.cpu_pool()));
-  NITRO_TRY(const auto present, read_list(sysfs.present_cpus()));
-  NITRO_TRY(const auto online, read_list(sysfs.online_cpus()));
+  NITRO_TRY(topology.cpu_pool, read_list_if_there(files.cpu_pool()));
+  NITRO_TRY(const auto present, read_list(files.present_cpus()));
+  NITRO_TRY(const auto online, read_list(files.online_cpus()));
   for (const std::uint32_t id : present) {
-    NITRO_TRY(Cpu cpu, read_cpu(sysfs, id, std::binary_search(online.begin(), online.end(), id)));
+    NITRO_TRY(Cpu cpu, read_cpu(files, id, std::binary_search(online.begin(), online.end(), id)));
     topology.cpus.push_back(std::move(cpu));
   }
-  NITRO_TRY(const auto nodes, read_list_if_there(sysfs.online_nodes()));
+  NITRO_TRY(const auto nodes, read_list_if_there(files.online_nodes()));
   if (!nodes) {
-    NITRO_TRY(auto pages, read_pages(sysfs.huge_pages()));
+    NITRO_TRY(auto pages, read_pages(files.huge_pages()));
     topology.nodes.push_back({.id = 0, .pages = std::move(pages)});
     return topology;
   }
   for (const std::uint32_t id : *nodes) {
-    NITRO_TRY(auto pages, read_pages(sysfs.huge_pages(id)));
+    NITRO_TRY(auto pages, read_pages(files.huge_pages(id)));
     topology.nodes.push_back(
-        {.id = id, .pages = std::move(pages), .memory_bytes = memory_in(sysfs.memory(id)).value_or(0)});
+        {.id = id, .pages = std::move(pages), .memory_bytes = memory_in(files.memory(id)).value_or(0)});
   }
   return topology;
 }
@@ -142,8 +136,9 @@ const HugePages* Node::pages_of(std::uint64_t size_bytes) const {
 }
 
 const Cpu* Topology::cpu(std::uint32_t id) const {
-  const auto found = std::find_if(cpus.begin(), cpus.end(), [id](const Cpu& cpu) { return cpu.id == id; });
-  return found != cpus.end() ? &*found : nullptr;
+  const auto found = std::lower_bound(cpus.begin(), cpus.end(), id,
+                                      [](const Cpu& cpu, std::uint32_t wanted) { return cpu.id < wanted; });
+  return found != cpus.end() && found->id == id ? &*found : nullptr;
 }
 
 const Node* Topology::node(unsigned id) const {

@@ -6,8 +6,8 @@
 #include <string>
 #include <vector>
 
-#include "bootstrap/allocator/sysfs.h"
 #include "nitro/result.h"
+#include "src/base/kernel_files.h"
 
 namespace nitro::allocator {
 
@@ -47,7 +47,7 @@ struct Topology {
   std::optional<std::vector<std::uint32_t>> cpu_pool;
 
   /// Errors: kFileOperation, kMalformedCpuId, kCpu.
-  static Result<Topology> read(const Sysfs& sysfs);
+  static Result<Topology> read(const KernelFiles& files);
 
   /// nullptr if there is none.
   [[nodiscard]] const Cpu* cpu(std::uint32_t id) const;

@@ -5,8 +5,8 @@
 #include <string_view>
 #include <vector>
 
-#include "enclave_proc/device/kernel_files.h"
 #include "enclave_proc/machine/machine.h"
+#include "src/base/kernel_files.h"
 
 namespace nitro::proc {
 

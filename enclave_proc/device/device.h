@@ -6,8 +6,8 @@
 #include <span>
 #include <utility>
 
-#include "enclave_proc/device/kernel_files.h"
 #include "nitro/fd.h"
+#include "src/base/kernel_files.h"
 
 namespace nitro::proc {
 

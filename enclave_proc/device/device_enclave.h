@@ -4,9 +4,9 @@
 #include <memory>
 #include <string>
 
-#include "enclave_proc/device/kernel_files.h"
 #include "enclave_proc/machine/machine.h"
 #include "nitro/fd.h"
+#include "src/base/kernel_files.h"
 
 namespace nitro::proc {
 

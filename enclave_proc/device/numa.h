@@ -6,7 +6,7 @@
 #include <span>
 
 #include "enclave_proc/device/cpu_pool.h"
-#include "enclave_proc/device/kernel_files.h"
+#include "src/base/kernel_files.h"
 
 namespace nitro::proc {
 

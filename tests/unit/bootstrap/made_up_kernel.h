@@ -16,7 +16,7 @@ namespace nitro::testing {
 /// A kernel that works on a made-up machine, has so many pages of each size, and takes CPUs offline as the driver does.
 class MadeUpKernel : public allocator::Kernel {
  public:
-  explicit MadeUpKernel(const MachineTree& machine) : Kernel(machine.sysfs()), machine_(machine) {}
+  explicit MadeUpKernel(const MachineTree& machine) : Kernel(machine.files()), machine_(machine) {}
 
   Result<void> set_cpu_pool(const std::vector<std::uint32_t>& cpus) override {
     if (enclaves_run) return fail_errno(ErrorCode::kCpu, "writing", EPERM);
@@ -41,7 +41,7 @@ class MadeUpKernel : public allocator::Kernel {
   }
 
   static std::string folder(unsigned node, std::uint64_t kib) {
-    return allocator::Sysfs{}.huge_pages(node) + "/hugepages-" + std::to_string(kib) + "kB";
+    return KernelFiles{}.huge_pages(node) + "/hugepages-" + std::to_string(kib) + "kB";
   }
 
   std::map<std::string, std::uint64_t> limits;  // of pages, by folder

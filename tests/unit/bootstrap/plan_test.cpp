@@ -14,7 +14,7 @@ using Ids = std::vector<std::uint32_t>;
 
 Result<std::vector<Plan>> plans_for(const std::string& config, const MachineTree& machine) {
   NITRO_TRY(const AllocatorConfig wanted, parse_allocator_config(config, "a.yaml"));
-  NITRO_TRY(const Topology topology, Topology::read(machine.sysfs()));
+  NITRO_TRY(const Topology topology, Topology::read(machine.files()));
   return make_plans(wanted, topology);
 }
 
@@ -163,7 +163,7 @@ TEST(Plan, IsNotForMoreMemoryThanANodeHas) {
   const MachineTree machine(kTwoNodes);
   for (const unsigned node : {0U, 1U}) {
     const std::string name = "Node " + std::to_string(node);
-    machine.write(machine.sysfs().memory(node), name + " MemTotal:       " + (node == 0 ? "1048576" : "4194304") +
+    machine.write(machine.files().memory(node), name + " MemTotal:       " + (node == 0 ? "1048576" : "4194304") +
                                                     " kB\n" + name + " MemFree: 1 kB\n");
   }
   EXPECT_EQ(best("cpu_count: 2\nmemory_mib: 1024\n", machine).node, 0U);

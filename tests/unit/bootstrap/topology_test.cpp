@@ -15,7 +15,7 @@ using Ids = std::vector<std::uint32_t>;
 TEST(Topology, HasCpusCoresNodesAndPages) {
   const MachineTree machine({.nodes = 2, .cores_per_node = 8, .threads = 2});
   machine.set_pages(1, 2048, 10, 3);
-  const auto topology = Topology::read(machine.sysfs());
+  const auto topology = Topology::read(machine.files());
   ASSERT_OK(topology);
   EXPECT_EQ(topology->cpus.size(), 32U);
   const Cpu* cpu = topology->cpu(24);
@@ -38,8 +38,8 @@ TEST(Topology, HasCpusCoresNodesAndPages) {
 TEST(Topology, KnowsTheNodeOfACpuThatIsOffline) {
   const MachineTree machine({.nodes = 2, .cores_per_node = 2, .threads = 1});
   machine.take_offline({3});
-  machine.write(machine.sysfs().cpu_pool(), "3\n");
-  const auto topology = Topology::read(machine.sysfs());
+  machine.write(machine.files().cpu_pool(), "3\n");
+  const auto topology = Topology::read(machine.files());
   ASSERT_OK(topology);
   EXPECT_FALSE(topology->cpu(3)->online);
   EXPECT_EQ(topology->cpu(3)->node, 1U);
@@ -50,7 +50,7 @@ TEST(Topology, KnowsTheNodeOfACpuThatIsOffline) {
 TEST(Topology, IsOneNodeWhereTheKernelKnowsNone) {
   const MachineTree machine({.has_nodes = false, .has_driver = false});
   machine.set_pages(0, 2048, 4, 4);
-  const auto topology = Topology::read(machine.sysfs());
+  const auto topology = Topology::read(machine.files());
   ASSERT_OK(topology);
   ASSERT_EQ(topology->nodes.size(), 1U);
   EXPECT_EQ(topology->nodes[0].pages.at(1).total, 4U);
@@ -60,8 +60,8 @@ TEST(Topology, IsOneNodeWhereTheKernelKnowsNone) {
 
 TEST(Topology, ThatCannotBeReadIsNamed) {
   const MachineTree machine({});
-  machine.write(machine.sysfs().online_cpus(), "none\n");
-  const auto topology = Topology::read(machine.sysfs());
+  machine.write(machine.files().online_cpus(), "none\n");
+  const auto topology = Topology::read(machine.files());
   ASSERT_FALSE(topology);
   EXPECT_NE(topology.error().message().find("/sys/devices/system/cpu/online"), std::string::npos);
 }
