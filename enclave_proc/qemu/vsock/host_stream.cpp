@@ -33,19 +33,6 @@ Sent send_pieces(int socket, iovec* pieces, std::size_t count) {
 
 }  // namespace
 
-void drop_front(std::vector<iovec>& pieces, std::size_t count) {
-  auto piece = pieces.begin();
-  while (piece != pieces.end()) {
-    const std::size_t here = std::min(count, piece->iov_len);
-    piece->iov_base = static_cast<std::byte*>(piece->iov_base) + here;
-    piece->iov_len -= here;
-    count -= here;
-    if (piece->iov_len > 0) break;
-    ++piece;
-  }
-  pieces.erase(pieces.begin(), piece);
-}
-
 HostStream::Written HostStream::write(std::vector<iovec>& pieces) {
   Written written;
   // Kept bytes go first, to preserve the order.

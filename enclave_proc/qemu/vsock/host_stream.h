@@ -8,12 +8,10 @@
 #include <vector>
 
 #include "enclave_proc/qemu/vsock/byte_ring.h"
+#include "enclave_proc/qemu/vsock/pieces.h"
 #include "nitro/fd.h"
 
 namespace nitro::proc {
-
-/// The longest list of pieces that readv(2) and writev(2) accept (IOV_MAX).
-inline constexpr std::size_t kMaxPieces = 1024;
 
 /// The host program's end of a vsock connection: a stream socket, and the bytes of the guest that it has not accepted
 /// yet. Passive, without callbacks: the caller watches the socket and calls flush() when it is writable.
@@ -59,8 +57,5 @@ class HostStream {
   ByteRing buffer_;
   bool finishing_ = false;
 };
-
-/// Removes the first `count` bytes of `pieces`.
-void drop_front(std::vector<iovec>& pieces, std::size_t count);
 
 }  // namespace nitro::proc

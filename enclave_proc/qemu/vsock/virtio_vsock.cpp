@@ -5,10 +5,10 @@
 #include <sys/socket.h>
 
 #include <algorithm>
-#include <cstring>
 #include <optional>
 #include <utility>
 
+#include "enclave_proc/qemu/vsock/pieces.h"
 #include "src/base/bytes.h"
 
 namespace nitro::proc {
@@ -29,42 +29,6 @@ constexpr int kDialsPerTick = 64;
 // Ports of host programs that connect to the guest, out of the range that programs usually listen on.
 constexpr std::uint32_t kFirstHostPort = std::uint32_t{1} << 30;
 constexpr std::uint32_t kLastHostPort = 0x7fffffff;
-
-std::size_t total_size(const std::vector<iovec>& pieces) {
-  std::size_t sum = 0;
-  for (const iovec& piece : pieces) sum += piece.iov_len;
-  return sum;
-}
-
-/// Keeps only the first `size` bytes.
-void truncate(std::vector<iovec>& pieces, std::size_t size) {
-  for (auto piece = pieces.begin(); piece != pieces.end(); ++piece) {
-    if (size <= piece->iov_len) {
-      piece->iov_len = size;
-      pieces.erase(size == 0 ? piece : piece + 1, pieces.end());
-      return;
-    }
-    size -= piece->iov_len;
-  }
-}
-
-void gather(const std::vector<iovec>& pieces, std::span<std::byte> target) {
-  for (const iovec& piece : pieces) {
-    const std::size_t here = std::min(piece.iov_len, target.size());
-    std::memcpy(target.data(), piece.iov_base, here);
-    target = target.subspan(here);
-    if (target.empty()) return;
-  }
-}
-
-void scatter(std::span<const std::byte> source, const std::vector<iovec>& pieces) {
-  for (const iovec& piece : pieces) {
-    const std::size_t here = std::min(piece.iov_len, source.size());
-    std::memcpy(piece.iov_base, source.data(), here);
-    source = source.subspan(here);
-    if (source.empty()) return;
-  }
-}
 
 }  // namespace
 

@@ -1,10 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """nitro-cli on a whole parent instance: the upstream Linux driver with its ioctls and checks, CPUs that are really taken from the machine,
-huge pages, vsock, and an enclave that boots from the very memory that was given to it. The machine is QEMU, started by nitro_parent.py of
-../shared/parent beside the project (NITRO_PARENT names another folder); without it these tests are skipped. Each machine takes about 10 s
-to boot and to end."""
+huge pages, vsock, and an enclave that boots from the very memory that was given to it (tests/machine). Each machine takes about 10 s to boot
+and to end."""
 import json
-import lzma
 import os
 import pathlib
 import re
@@ -15,12 +13,11 @@ import tempfile
 import unittest
 
 HERE = pathlib.Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parent))
-from enclave import absent_programs, build_guest, docker_archive, needed, not_installed, skip  # noqa: E402
+sys.path[:0] = [str(HERE.parent), str(HERE.parents[1] / "machine")]
+import machine  # noqa: E402
+from enclave import build_guest, docker_archive, needed, skip  # noqa: E402
 
-PARENT = pathlib.Path(os.environ.get("NITRO_PARENT", HERE.parents[3] / "shared/parent"))
 BUSYBOX = shutil.which("busybox")
-LIBRARIES = ("libcbor.so.0.8", "libgnutls.so.30", "libpixman-1.so.0", "libfdt.so.1", "libglib-2.0.so.0")
 
 # Functions for every script: `step NAME COMMAND…` shows how a command ended and what it printed, `state NAME` the remaining huge pages and
 # the machine's CPUs, `ended PID` waits for the end of a process.
@@ -72,31 +69,20 @@ class Step:
 class Parent:
     """The output of one boot of the parent instance with one script."""
 
-    # On a busy machine the emulated one sometimes resets itself while its kernel starts the other CPUs, long before the script begins.
-    BOOTS = 3
-
-    def __init__(self, script, *options, environment=(), files=(), limit=240):
-        """`files`: PATH:DEST of the machine's files besides the tool; by default the image of these tests. `limit`: in seconds."""
-        for boot in range(self.BOOTS):
-            self.run(script, *options, environment=environment, files=files or (f"{ParentTest.folder}/image.eif:/root/image.eif",), limit=limit)
-            if self.steps or boot + 1 == self.BOOTS:
-                break
-            print(f"the parent instance did not reach its script and is started again:\n{self.output[-1000:]}", file=sys.stderr)
-
-    def run(self, script, *options, environment, files, limit):
+    def __init__(self, script, *options, files=(), limit=240):
+        """`options`: as for tests/machine/run. `files`: PATH:DEST of the machine's files besides the tool; by default the image of these
+        tests. `limit`: in seconds."""
+        files = files or (f"{ParentTest.folder}/image.eif:/root/image.eif",)
+        words = [word for file in (os.environ["NITRO_CLI"], *files) for word in ("--add", file)]
         with tempfile.TemporaryDirectory(prefix="nitro-parent-") as folder:
             path = f"{folder}/script"
             pathlib.Path(path).write_text(PRELUDE + script, encoding="ascii")
-            done = subprocess.run([sys.executable, str(PARENT / "nitro_parent.py"), "--add", os.environ["NITRO_CLI"],
-                                   *(word for file in files for word in ("--add", file)), "--timeout", str(limit), *options, path],
-                                  stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", check=False,
-                                  env={**os.environ, **dict(environment)})
-        self.output = done.stdout
-        shell, _, rest = done.stdout.partition("\n== device\n")
-        device, _, self.consoles = rest.partition("\n== enclave")
-        self.device = device.splitlines()
+            outcome = machine.boot(machine.parser("").parse_args([*words, "--timeout", str(limit), *options]), path)
+        self.device = outcome.device
+        self.consoles = "\n".join(console for _, console in outcome.consoles)
+        self.output = "\n".join((outcome.output, *self.device, self.consoles))
         self.steps = {}
-        for name, out, err, status in re.findall(r"^@step (\S+)\n(.*?)^@stderr\n(.*?)^@status (\d+)$", shell, re.S | re.M):
+        for name, out, err, status in re.findall(r"^@step (\S+)\n(.*?)^@stderr\n(.*?)^@status (\d+)$", outcome.output, re.S | re.M):
             self.steps[name] = Step(out, err, int(status))
 
     def __getitem__(self, name):
@@ -375,46 +361,64 @@ state end
         self.assertIn("MiB of memory in all, and 60000 MiB are asked for", parent["too-much"].err)
         self.assertEqual(parent["end"].out, begin)
 
+    def test_takes_cpus_and_pages_of_one_node(self):
+        """Of two nodes with two cores of two threads each. Node 0 has one core left besides that of CPU 0."""
+        parent = Parent("""
+allocator() { nitro-enclaves-allocator --config /tmp/allocator.yaml "$@"; }
+nodes() {
+  echo "@step $1"
+  echo "$(cat /sys/devices/system/cpu/online) pages $(cat /sys/devices/system/node/node*/hugepages/hugepages-2048kB/free_hugepages | xargs)"
+  echo "@stderr"; echo "@status 0"
+}
+printf 'memory_mib: 200\ncpu_count: 4\n' >/tmp/allocator.yaml
+step fits-one allocator
+nodes fits-one-nodes
+step run run --memory 200 --cpu-count 4 --enclave-cid 18
+nodes running
+step ended nitro-cli terminate-enclave --all
+printf 'pools:\n- {memory_mib: 100, cpu_count: 2, numa_node: 0}\n' >/tmp/allocator.yaml
+step named allocator
+nodes named-nodes
+step run-there run --memory 100 --cpu-count 2 --enclave-cid 19
+step ended-there nitro-cli terminate-enclave --all
+printf 'memory_mib: 100\ncpu_count: 6\n' >/tmp/allocator.yaml
+step too-many allocator
+nodes too-many-nodes
+step released allocator --release
+nodes released-nodes
+""", "--cpus", "8", "--threads", "2", "--nodes", "2", "--pool", "", "--pages", "0", "--enclave", "beat",
+                        files=(f"{self.folder}/image.eif:/root/image.eif", os.environ["NITRO_ALLOCATOR"]))
+        self.assertEqual(self.text(parent["fits-one"]).splitlines()[-1],
+                         "Reserved for enclaves on NUMA node 1: CPUs 4-7; 100 huge pages of 2M, 200 MiB")
+        self.assertEqual(parent["fits-one-nodes"].out, "0-3 pages 0 100\n")
+        self.assertEqual(self.succeeded(parent["run"])["CPUIDs"], [4, 5, 6, 7])
+        self.assertEqual(parent["running"].out, "0-3 pages 0 0\n")
+        self.succeeded(parent["ended"])
+        self.assertEqual(self.text(parent["named"]).splitlines()[-1],
+                         "Reserved for enclaves on NUMA node 0: CPUs 2-3; 50 huge pages of 2M, 100 MiB")
+        self.assertEqual(parent["named-nodes"].out, "0-1,4-7 pages 50 0\n")
+        self.assertEqual(self.succeeded(parent["run-there"])["CPUIDs"], [2, 3])
+        self.succeeded(parent["ended-there"])
+        self.assertEqual((parent["too-many"].status, parent["too-many"].out), (1, ""))
+        self.assertIn("6 CPUs", parent["too-many"].err)
+        self.assertEqual(parent["too-many-nodes"].out, "0-1,4-7 pages 50 0\n")
+        self.text(parent["released"])
+        self.assertEqual(parent["released-nodes"].out, "0-7 pages 0 0\n")
+
     def text(self, step):
         self.assertEqual((step.status, step.err), (0, ""), step)
         return step.out
 
 
-# Replaces QEMU: nitro_parent.py has no options for several nodes, so they are added before the real QEMU is started. Each node has two CPUs
-# and half of the memory.
-TWO_NODES = """#!{python}
-import os, sys
-arguments = sys.argv[1:]
-if "q35,memory-backend=mem" in arguments:
-    arguments[arguments.index("q35,memory-backend=mem")] = "q35"
-    arguments[arguments.index("-smp") + 1] = "4,sockets=2,cores=2"
-    memory = arguments.index("-object")
-    arguments[memory:memory + 2] = [word for node, cpus in enumerate(("0-1", "2-3")) for word in (
-        "-object", f"memory-backend-memfd,id=mem{{node}},size=768M,share=on",
-        "-numa", f"node,nodeid={{node}},cpus={{cpus}},memdev=mem{{node}}")]
-os.execv({qemu!r}, [{qemu!r}, *arguments])
-"""
-
-
 class Nodes(ParentTest):
-    def machine(self, script, *options):
-        with tempfile.TemporaryDirectory(prefix="nitro-parent-nodes-") as folder:
-            # The folder in which nitro_parent.py keeps unpacked files.
-            programs = pathlib.Path(folder, "nitro-parent")
-            programs.mkdir()
-            qemu = f"{folder}/qemu"
-            pathlib.Path(qemu).write_bytes(lzma.open(PARENT / "qemu-system-x86_64.xz").read())
-            os.chmod(qemu, 0o755)
-            wrapper = programs / "qemu-system-x86_64"
-            wrapper.write_text(TWO_NODES.format(python=sys.executable, qemu=qemu), encoding="ascii")
-            wrapper.chmod(0o755)
-            return Parent("""
+    def machine(self, script, *options, **more):
+        return Parent("""
 nodes() {
   echo "@step $1"
   echo "nodes $(cat /sys/devices/system/node/online) pages $(cat /sys/devices/system/node/node*/hugepages/hugepages-2048kB/free_hugepages | xargs)"
   echo "@stderr"; echo "@status 0"
 }
-""" + script, "--pool", "2-3", *options, environment={"XDG_CACHE_HOME": folder})
+""" + script, "--nodes", "2", *options, **more)
 
     def test_memory_comes_from_the_node_of_the_cpus(self):
         parent = self.machine("""
@@ -436,7 +440,7 @@ step too-much-of-fewer run --memory 202 --cpu-count 1
 step fewer-fits run --memory 200 --cpu-count 1 --enclave-cid 20
 nodes fewer-running
 step fewer-ended nitro-cli terminate-enclave --all
-""", "--enclave", "beat")
+""", "--pool", "2-3", "--enclave", "beat")
         everything = "nodes 0-1 pages 128 128\n"
         self.assertEqual(parent["before"].out, everything)
         self.assertEqual(self.succeeded(parent["run"])["CPUIDs"], [2, 3])
@@ -458,7 +462,49 @@ step fewer-ended nitro-cli terminate-enclave --all
         self.nothing_is_left(parent)
 
 
+class Console(ParentTest):
+    def test_is_served_by_the_hypervisor_in_debug_mode(self):
+        parent = Parent("""
+step run run --memory 128 --cpu-count 1 --debug-mode --enclave-cid 18
+nitro-cli console --enclave-name image >/tmp/console 2>/tmp/console.err & reader=$!
+n=0; while [ $(grep -c 'in the enclave' /tmp/console) -lt 2 ] && [ $n -lt 300 ]; do usleep 100000; n=$((n + 1)); done
+step second sh -c 'timeout 3 nitro-cli console --enclave-name image'
+step ended nitro-cli terminate-enclave --all
+wait $reader
+step read sh -c "cat /tmp/console; exit $?"
+step silent run --memory 128 --cpu-count 1 --enclave-cid 19
+step refused nitro-cli console --enclave-name image
+step silent-ended nitro-cli terminate-enclave --all
+""")
+        self.succeeded(parent["run"])
+        self.assertEqual(parent["read"].status, 0, parent.output)
+        # From the first line on, although the reader came after the heartbeat.
+        self.assertIn("Linux version", parent["read"].out)
+        self.assertIn("in the enclave", parent["read"].out)
+        self.assertIn("in the enclave", parent["second"].out)
+        self.assertEqual(parent["refused"].codes, ["E62"], parent["refused"])
+        self.nothing_is_left(parent)
+
+
 class Ends(ParentTest):
+    def test_an_enclave_that_ends_itself_ends_its_process(self):
+        eif = f"{self.folder}/short.eif"
+        docker_archive(f"{self.folder}/short.tar", {"bin/busybox": (pathlib.Path(BUSYBOX).read_bytes(), 0o755)}, ["/bin/busybox", "true"])
+        subprocess.run([os.environ["NITRO_CLI"], "build-enclave", "--docker-uri", f"docker-archive:{self.folder}/short.tar", "--output-file",
+                        eif], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=True)
+        parent = Parent("""
+step run run --memory 64 --cpu-count 3
+pid=$(process); step gone ended "$pid"
+step none nitro-cli describe-enclaves
+state after
+""", files=(f"{eif}:/root/image.eif",))
+        self.succeeded(parent["run"])
+        self.assertEqual(parent["gone"].status, 0)
+        self.assertEqual(self.succeeded(parent["none"]), [])
+        self.assertEqual(parent["after"].out, "pages 256 cpus 0\n")
+        self.assertIn("CRASH cid=16", parent.device)
+        self.nothing_is_left(parent)
+
     def test_an_enclave_that_crashes_ends_its_process_and_gives_everything_back(self):
         parent = Parent("""
 step run run --memory 64 --cpu-count 3
@@ -510,18 +556,13 @@ state after
 
 def require_parent():
     """Skips the tests if the machine is not available."""
-    if not (PARENT / "nitro_parent.py").exists():
-        skip(f"{PARENT}/nitro_parent.py is not there: these tests need the parent machine (NITRO_PARENT names its folder)")
     needed("NITRO_CLI", "build the project first")
     needed("VSOCK_PROXY", "build the project first")
     needed("NITRO_CLI_BLOBS", "make them with blobs/build-blobs")
-    if why := absent_programs("busybox", "cpio", "ldd"):
-        skip(why)
-    known = subprocess.run(["/sbin/ldconfig", "-p"], stdout=subprocess.PIPE, text=True, check=False).stdout
-    missing = [library for library in LIBRARIES if library not in known]
-    missing += [folder for folder in ("/usr/share/seabios", "/usr/share/qemu") if not os.path.isdir(folder)]
-    if why := not_installed(missing):
-        skip(f"{why}: install libcbor0.8 libgnutls30 libpixman-1-0 libfdt1 libglib2.0-0 seabios qemu-system-data")
+    try:
+        machine.find_parts()
+    except machine.Unavailable as error:
+        skip(str(error))
 
 
 def main():

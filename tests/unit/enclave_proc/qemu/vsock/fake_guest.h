@@ -189,7 +189,7 @@ class FakeGuest {
 
   static constexpr std::uint64_t kFeatureProtocol = std::uint64_t{1} << 30;
 
-  FakeGuest(EventLoop& loop, VirtioVsock& device) : loop_(loop), device_(device) {
+  FakeGuest(EventLoop& loop, VhostUserDevice& device, std::uint64_t cid = kCid) : loop_(loop), cid_(cid) {
     auto sockets = make_socket_pair();
     EXPECT_TRUE(sockets);
     auto backend =
@@ -322,7 +322,7 @@ class FakeGuest {
   }
   VsockHeader header(VsockOp op, std::uint32_t guest_port, std::uint32_t host_port, std::uint64_t host_cid = 3) const {
     VsockHeader header;
-    header.source_cid = kCid;
+    header.source_cid = cid_;
     header.destination_cid = host_cid;
     header.source_port = guest_port;
     header.destination_port = host_port;
@@ -358,7 +358,7 @@ class FakeGuest {
       packet.payload = as_text(buffer.subspan(VsockHeader::kSize, written - VsockHeader::kSize));
     }
     EXPECT_EQ(packet.header.length, packet.payload.size());
-    EXPECT_EQ(packet.header.destination_cid, kCid);
+    EXPECT_EQ(packet.header.destination_cid, cid_);
     if (!keep) {
       give_receive_buffer(static_cast<std::uint16_t>(head));
       notify(0);
@@ -391,7 +391,7 @@ class FakeGuest {
   }
 
   EventLoop& loop_;
-  VirtioVsock& device_;
+  std::uint64_t cid_;
   std::unique_ptr<VhostUserBackend> backend_;
   Fd memory_fd_;
   Mapping mapping_;
