@@ -2,9 +2,11 @@
 #include "src/yaml/yaml.h"
 
 #include <fmt/format.h>
+#include <yaml-cpp/eventhandler.h>
 
 #include <algorithm>
-#include <vector>
+#include <optional>
+#include <sstream>
 
 #include "nitro/fd.h"
 #include "src/base/bytes.h"
@@ -18,6 +20,38 @@ constexpr ErrorCode kCode = ErrorCode::kInvalidArgument;
 
 std::string place(const std::string& name, const YAML::Mark& mark) {
   return mark.is_null() ? name : fmt::format("{}:{}", name, mark.line + 1);
+}
+
+/// Where a document begins; what is in it does not matter.
+class DocumentStart final : public YAML::EventHandler {
+ public:
+  void OnDocumentStart(const YAML::Mark& mark) override { mark_ = mark; }
+  void OnDocumentEnd() override {}
+  void OnNull(const YAML::Mark& /*mark*/, YAML::anchor_t /*anchor*/) override {}
+  void OnAlias(const YAML::Mark& /*mark*/, YAML::anchor_t /*anchor*/) override {}
+  void OnScalar(const YAML::Mark& /*mark*/, const std::string& /*tag*/, YAML::anchor_t /*anchor*/,
+                const std::string& /*value*/) override {}
+  void OnSequenceStart(const YAML::Mark& /*mark*/, const std::string& /*tag*/, YAML::anchor_t /*anchor*/,
+                       YAML::EmitterStyle::value /*style*/) override {}
+  void OnSequenceEnd() override {}
+  void OnMapStart(const YAML::Mark& /*mark*/, const std::string& /*tag*/, YAML::anchor_t /*anchor*/,
+                  YAML::EmitterStyle::value /*style*/) override {}
+  void OnMapEnd() override {}
+
+  [[nodiscard]] const YAML::Mark& mark() const { return mark_; }
+
+ private:
+  YAML::Mark mark_;
+};
+
+/// What follows the first document, if anything does. YAML::LoadAll() would tell, but never returns when a bracket
+/// follows that closes nothing: it takes that for document after document.
+std::optional<YAML::Mark> after_first_document(const std::string& text) {
+  std::istringstream stream(text);
+  YAML::Parser parser(stream);
+  DocumentStart document;
+  if (!parser.HandleNextDocument(document) || !parser.HandleNextDocument(document)) return std::nullopt;
+  return document.mark();
 }
 
 std::string listed(std::initializer_list<std::string_view> words) {
@@ -40,12 +74,13 @@ Result<YamlValue> YamlValue::parse(const std::string& text, const std::string& n
     at += point.size;
   }
   try {
-    const std::vector<YAML::Node> documents = YAML::LoadAll(text);
-    if (documents.size() > 1) {
-      return fail(kCode, fmt::format("{}: there is a second document here; only one is read",
-                                     place(shown, documents[1].Mark())));
+    if (const auto second = after_first_document(text)) {
+      const bool marked = std::string_view(text).substr(static_cast<std::size_t>(second->pos)).starts_with("---");
+      return fail(kCode, fmt::format("{}: {}", place(shown, *second),
+                                     marked ? "there is a second document here; only one is read"
+                                            : "what begins here belongs to nothing before it"));
     }
-    const YAML::Node root = documents.empty() ? YAML::Node(YAML::NodeType::Null) : documents.front();
+    const YAML::Node root = YAML::Load(text);
     return YamlValue(std::make_shared<Document>(Document{.name = shown}), root, {});
   } catch (const YAML::Exception& fault) {
     return fail(kCode, fmt::format("{}: {}", place(shown, fault.mark), escaped(fault.msg)));

@@ -300,7 +300,9 @@ class Resolver::State {
     std::erase_if(names_, [now](const auto& entry) {
       return !entry.second.asking && entry.second.answer && entry.second.answer->expires <= now;
     });
-    for (auto at = names_.begin(); names_.size() >= kMaxNames && at != names_.end();) {
+    // More than one place, so that not every new name looks at all that are kept.
+    constexpr std::size_t kKept = kMaxNames - kMaxNames / 8;
+    for (auto at = names_.begin(); names_.size() > kKept && at != names_.end();) {
       at = at->second.asking ? std::next(at) : names_.erase(at);
     }
   }

@@ -31,8 +31,14 @@ TEST(Yaml, ValuesThatAreMissingAreOnTheLineOfTheirKey) {
 }
 
 TEST(Yaml, HasOneDocument) {
-  EXPECT_EQ(fault_of("a: 1\n---\nb: 2\n"), "f.yaml:3: there is a second document here; only one is read");
+  EXPECT_EQ(fault_of("a: 1\n---\nb: 2\n"), "f.yaml:2: there is a second document here; only one is read");
   EXPECT_EQ(fault_of("---\na: 1\n...\n"), "it is valid");
+  EXPECT_EQ(fault_of("%YAML 1.2\n---\na: 1\n"), "it is valid");
+}
+
+TEST(Yaml, EndsAtABracketThatClosesNothing) {
+  EXPECT_EQ(fault_of("!!tag, =}\n"), "f.yaml:1: what begins here belongs to nothing before it");
+  EXPECT_EQ(fault_of("a: 1\n...\nb: 2\n"), "f.yaml:3: what begins here belongs to nothing before it");
 }
 
 TEST(Yaml, MustBeText) {
