@@ -36,6 +36,26 @@ poweroff -f
 """
 BEGIN, END = "==parent-begins==", "==parent-ends"
 
+# With systemd, the script is a service that is started when everything else has been. The console is its own: systemd is quiet.
+SYSTEMD_INIT = """#!/bin/sh
+mount -t proc proc /proc; mount -t sysfs sys /sys
+dmesg -n 1; insmod /nitro_enclaves.ko {pool}; echo {pages} >/proc/sys/vm/nr_hugepages
+exec /lib/systemd/systemd --show-status=no --log-target=kmsg
+"""
+SYSTEMD_SCRIPT = """[Unit]
+Description=Script of the machine
+After=multi-user.target {units}
+[Service]
+Environment=HOME=/root PATH=/bin:/usr/bin:/sbin:/usr/sbin
+StandardInput={input}
+ExecStart=/bin/sh -c 'exec >/dev/ttyS0 2>&1; {main}; poweroff -f'
+TTYPath=/dev/ttyS0
+[Install]
+WantedBy=default.target
+"""
+SYSTEMD_TARGETS = ("basic", "local-fs", "multi-user", "network", "paths", "shutdown", "slices", "sockets", "swap", "sysinit", "timers", "umount")
+SYSTEMD_PROGRAMS = ("/lib/systemd/systemd", "/bin/systemctl", "/usr/bin/systemd-analyze")
+
 
 class Unavailable(Exception):
     """Something that the machine is made of is not there; says what to do."""
@@ -126,6 +146,26 @@ class Root:
                 os.makedirs(os.path.dirname(self.folder + library), exist_ok=True)
                 shutil.copy(library, self.folder + library)
 
+    def add_systemd(self, units):
+        """systemd as it is installed here, and `units` (PATH), which are started."""
+        for program in SYSTEMD_PROGRAMS:
+            if not os.path.exists(program):
+                raise Unavailable(f"{program} is not installed; bootstrap/install-packages test")
+            (pathlib.Path(self.folder) / program[1:]).unlink(missing_ok=True)
+            self.add(program, program)
+        for target in SYSTEMD_TARGETS:
+            self.add(f"/lib/systemd/system/{target}.target", f"/lib/systemd/system/{target}.target")
+        self.write("/etc/machine-id", f"{0x6e6974726f:032x}\n")
+        self.write("/etc/passwd", "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534::/:/bin/false\n")
+        self.write("/etc/group", "root:x:0:\ntty:x:5:\nnogroup:x:65534:\n")
+        wants = f"{self.folder}/etc/systemd/system/multi-user.target.wants"
+        os.makedirs(wants)
+        os.symlink("/lib/systemd/system/multi-user.target", f"{self.folder}/etc/systemd/system/default.target")
+        for unit in units:
+            name = os.path.basename(unit)
+            self.add(unit, f"/etc/systemd/system/{name}")
+            os.symlink(f"../{name}", f"{wants}/{name}")
+
     def write(self, path, text, mode=0o644):
         pathlib.Path(self.folder + path).write_text(text, encoding="utf-8")
         os.chmod(self.folder + path, mode)
@@ -171,7 +211,14 @@ def make_root(parts, options, folder, main, console):
         root.add(source, destination or f"/usr/bin/{os.path.basename(source)}")
     root.add(parts.module, "/nitro_enclaves.ko")
     pool = f"ne_cpus={options.pool}" if options.pool else ""
-    root.write("/init", INIT.format(pool=pool, pages=options.pages, main=main, console=console), 0o755)
+    if options.systemd:
+        root.add_systemd(options.unit)
+        root.write("/etc/systemd/system/script.service", SYSTEMD_SCRIPT.format(
+            main=main, input="null" if console == "null" else "tty-force", units=" ".join(map(os.path.basename, options.unit))))
+        os.symlink("../script.service", f"{root.folder}/etc/systemd/system/multi-user.target.wants/script.service")
+        root.write("/init", SYSTEMD_INIT.format(pool=pool, pages=options.pages), 0o755)
+    else:
+        root.write("/init", INIT.format(pool=pool, pages=options.pages, main=main, console=console), 0o755)
     root.pack(f"{folder}/parent.cpio")
     shutil.rmtree(root.folder)
 
@@ -186,6 +233,8 @@ def parser(description):
     reader.add_argument("--memory", type=int, default=1536, metavar="MIB")
     reader.add_argument("--pool", default="1-3", help="the CPUs of enclaves; '' for none")
     reader.add_argument("--pages", type=int, default=256, help="huge pages of 2 MiB")
+    reader.add_argument("--systemd", action="store_true", help="systemd is the first process; the script runs when everything has been started")
+    reader.add_argument("--unit", action="append", default=[], metavar="PATH", help="with --systemd: a unit to be started")
     reader.add_argument("--enclave", choices=("boot", "beat", "silent", "wrong"), default="boot",
                         help="what an enclave does that is started: it boots, only sends its heartbeat, nothing, a wrong heartbeat")
     reader.add_argument("--crash", type=float, metavar="SECONDS", help="each enclave dies that long after its start")

@@ -462,6 +462,54 @@ step fewer-ended nitro-cli terminate-enclave --all
         self.nothing_is_left(parent)
 
 
+class Units(ParentTest):
+    def test_the_machine_boots_into_what_the_allocator_reserves(self):
+        unit = os.environ["NITRO_ALLOCATOR_UNIT"]
+        installed = re.search(r"^ExecStart=(\S+)", pathlib.Path(unit).read_text(encoding="utf-8"), re.M)[1]
+        with tempfile.NamedTemporaryFile("w", encoding="ascii") as config:
+            config.write("memory_mib: 128\ncpu_count: 2\n")
+            config.flush()
+            parent = Parent("""
+step booted systemctl is-system-running
+step unit systemctl show -p ActiveState -p Result nitro-enclaves-allocator
+state reserved
+step run run --memory 128 --cpu-count 2 --enclave-cid 18
+step stop-refused systemctl stop nitro-enclaves-allocator
+step failed systemctl show -p ActiveState -p Result nitro-enclaves-allocator
+step listed nitro-cli describe-enclaves
+step ended nitro-cli terminate-enclave --all
+step start systemctl start nitro-enclaves-allocator
+state started
+printf 'memory_mib: 64\ncpu_count: 1\n' >/etc/nitro_enclaves/allocator.yaml
+step reload systemctl reload nitro-enclaves-allocator
+state reloaded
+step stop systemctl stop nitro-enclaves-allocator
+state stopped
+printf 'memory_mib: 64\ncpu_count: 9\n' >/etc/nitro_enclaves/allocator.yaml
+step impossible systemctl start nitro-enclaves-allocator
+state unchanged
+""", "--systemd", "--unit", unit, "--pool", "", "--pages", "0", "--enclave", "beat",
+                            files=(f"{self.folder}/image.eif:/root/image.eif", f"{os.environ['NITRO_ALLOCATOR']}:{installed}",
+                                   f"{config.name}:/etc/nitro_enclaves/allocator.yaml"))
+        self.assertEqual(parent["booted"].out, "running\n", parent.output)
+        self.assertEqual(parent["unit"].out, "Result=success\nActiveState=active\n")
+        self.assertEqual(parent["reserved"].out, "pages 64 cpus 0,3\n")
+        self.succeeded(parent["run"])
+        # systemd takes a failed ExecStop for the end of the unit; the enclave and what it uses are still there.
+        self.assertEqual(parent["failed"].out, "Result=exit-code\nActiveState=failed\n")
+        self.assertEqual(len(self.succeeded(parent["listed"])), 1)
+        self.succeeded(parent["ended"])
+        self.assertEqual(parent["start"].status, 0, parent.output)
+        self.assertEqual(parent["started"].out, parent["reserved"].out)
+        self.assertEqual(parent["reload"].status, 0, parent.output)
+        self.assertEqual(parent["reloaded"].out, "pages 32 cpus 0,2-3\n")
+        self.assertEqual(parent["stop"].status, 0, parent.output)
+        self.assertEqual(parent["stopped"].out, "pages 0 cpus 0-3\n")
+        self.assertEqual(parent["impossible"].status, 1, parent.output)
+        self.assertEqual(parent["unchanged"].out, parent["stopped"].out)
+        self.nothing_is_left(parent)
+
+
 class Console(ParentTest):
     def test_is_served_by_the_hypervisor_in_debug_mode(self):
         parent = Parent("""
