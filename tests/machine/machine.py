@@ -2,6 +2,7 @@
 """A whole Nitro machine in QEMU, without EC2: a parent instance in which the unmodified Linux driver offers /dev/nitro_enclaves, and its
 enclaves. README.md beside this file says what is real in it and what is not."""
 import argparse
+import contextlib
 import dataclasses
 import glob
 import hashlib
@@ -53,7 +54,8 @@ TTYPath=/dev/ttyS0
 [Install]
 WantedBy=default.target
 """
-SYSTEMD_TARGETS = ("basic", "local-fs", "multi-user", "network", "paths", "shutdown", "slices", "sockets", "swap", "sysinit", "timers", "umount")
+SYSTEMD_TARGETS = ("basic", "local-fs", "multi-user", "network", "paths", "shutdown", "slices", "sockets", "swap", "sysinit", "timers",
+                   "umount")
 SYSTEMD_PROGRAMS = ("/lib/systemd/systemd", "/bin/systemctl", "/usr/bin/systemd-analyze")
 
 
@@ -189,19 +191,19 @@ def topology(options):
     return words
 
 
-def parent_command(parts, options, folder, console):
+def parent_command(parts, options, folder, words):
     firmware = [word for path in FIRMWARE for word in ("-L", path)]
     return [parts.qemu, *firmware, "-M", "q35", "-accel", "tcg,thread=multi", "-cpu", "max", *topology(options), "-kernel", parts.kernel,
-            "-initrd", f"{folder}/parent.cpio", "-append", "console=ttyS0 panic=-1 reboot=t", "-nodefaults", "-no-user-config", "-nographic",
-            "-no-reboot", "-chardev", console, "-serial", "chardev:console"]
+            "-initrd", f"{folder}/parent.cpio", "-append", f"console=ttyS0 panic=-1 reboot=t {words}", "-nodefaults", "-no-user-config",
+            "-nographic", "-no-reboot", "-chardev", "stdio,id=console,signal=off", "-serial", "chardev:console"]
 
 
-def hypervisor_command(parts, options, folder, console):
+def hypervisor_command(parts, options, folder, kernel_words=""):
     words = [parts.hypervisor, "--folder", folder, "--qemu", parts.qemu, *(word for path in FIRMWARE for word in ("--firmware", path)),
              "--enclave", options.enclave, "--timeout", str(options.timeout)]
     if options.crash:
         words += ["--crash", str(options.crash)]
-    return [*words, "--", *parent_command(parts, options, folder, console)]
+    return [*words, "--", *parent_command(parts, options, folder, kernel_words)]
 
 
 def make_root(parts, options, folder, main, console):
@@ -233,7 +235,8 @@ def parser(description):
     reader.add_argument("--memory", type=int, default=1536, metavar="MIB")
     reader.add_argument("--pool", default="1-3", help="the CPUs of enclaves; '' for none")
     reader.add_argument("--pages", type=int, default=256, help="huge pages of 2 MiB")
-    reader.add_argument("--systemd", action="store_true", help="systemd is the first process; the script runs when everything has been started")
+    reader.add_argument("--systemd", action="store_true",
+                        help="systemd is the first process; the script runs when everything has been started")
     reader.add_argument("--unit", action="append", default=[], metavar="PATH", help="with --systemd: a unit to be started")
     reader.add_argument("--enclave", choices=("boot", "beat", "silent", "wrong"), default="boot",
                         help="what an enclave does that is started: it boots, only sends its heartbeat, nothing, a wrong heartbeat")
@@ -278,7 +281,7 @@ def boot_once(parts, options, script, folder, show):
     make_root(parts, argparse.Namespace(**{**vars(options), "add": [*options.add, f"{script}:/script"]}), folder, main, "null")
     for name in ("trace", *(os.path.basename(path) for path in glob.glob(f"{folder}/*-*.log"))):
         pathlib.Path(folder, name).unlink(missing_ok=True)
-    with subprocess.Popen(hypervisor_command(parts, options, folder, "stdio,id=console,signal=off"), stdin=subprocess.DEVNULL,
+    with subprocess.Popen(hypervisor_command(parts, options, folder), stdin=subprocess.DEVNULL,
                           stdout=subprocess.PIPE, text=True, errors="replace") as hypervisor:
         try:
             before, output, status, begun = follow(hypervisor.stdout, show)
@@ -300,7 +303,7 @@ def boot(options, script, show=lambda line: None):
     """Boots the machine for one script, a file that sh executes as root in the parent instance. `options`: of parser()."""
     parts = find_parts()
     for attempt in range(BOOTS):
-        with WorkFolder(options.keep) as folder:
+        with work_folder(options.keep) as folder:
             outcome, begun, before = boot_once(parts, options, script, folder, show)
         if begun:
             return outcome
@@ -309,30 +312,22 @@ def boot(options, script, show=lambda line: None):
     return outcome
 
 
-class WorkFolder:
+@contextlib.contextmanager
+def work_folder(kept):
     """The folder that is to be kept, or a temporary one."""
-
-    def __init__(self, kept):
-        self.kept = kept
-        self.temporary = None
-
-    def __enter__(self):
-        if self.kept:
-            os.makedirs(self.kept, exist_ok=True)
-            return os.path.abspath(self.kept)
-        self.temporary = tempfile.TemporaryDirectory(prefix="nitro-machine-")
-        return self.temporary.name
-
-    def __exit__(self, *_):
-        if self.temporary:
-            self.temporary.cleanup()
+    if kept:
+        os.makedirs(kept, exist_ok=True)
+        yield os.path.abspath(kept)
+        return
+    with tempfile.TemporaryDirectory(prefix="nitro-machine-") as folder:
+        yield folder
 
 
 def interact(options):
     """Boots the machine with a shell on this terminal; returns when it has ended."""
     parts = find_parts()
-    with WorkFolder(options.keep) as folder:
+    with work_folder(options.keep) as folder:
         main = "cd /root; stty -F /dev/ttyS0 rows {rows} cols {columns} 2>/dev/null; setsid -c sh -l </dev/ttyS0"
         size = shutil.get_terminal_size()
         make_root(parts, options, folder, main.format(rows=size.lines, columns=size.columns), "ttyS0")
-        return subprocess.run(hypervisor_command(parts, options, folder, "stdio,id=console,signal=off"), check=False).returncode
+        return subprocess.run(hypervisor_command(parts, options, folder, "quiet"), check=False).returncode

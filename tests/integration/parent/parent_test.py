@@ -5,6 +5,7 @@ and to end."""
 import json
 import os
 import pathlib
+import pty
 import re
 import shutil
 import subprocess
@@ -508,6 +509,36 @@ state unchanged
         self.assertEqual(parent["impossible"].status, 1, parent.output)
         self.assertEqual(parent["unchanged"].out, parent["stopped"].out)
         self.nothing_is_left(parent)
+
+
+class Shell(ParentTest):
+    def test_is_one_on_the_terminal_until_it_exits(self):
+        master, terminal = pty.openpty()
+        with subprocess.Popen([HERE.parents[1] / "machine/shell", "--add", os.environ["NITRO_CLI"], "--timeout", "120"], stdin=terminal,
+                              stdout=terminal, stderr=terminal) as shell:
+            os.close(terminal)
+            shown = ""
+
+            def read_until(text):
+                nonlocal shown
+                while text not in shown:
+                    try:
+                        shown += os.read(master, 4096).decode(errors="replace")
+                    except OSError:  # the other end is closed
+                        self.fail(f"the shell ended before it printed {text!r}:\n{shown}")
+
+            read_until("# ")
+            os.write(master, b"nitro-cli describe-enclaves; echo $((6 * 7)) at $(tty)\n")
+            read_until("42 at /dev/ttyS0")
+            self.assertIn("[]", shown)
+            os.write(master, b"sh -c 'echo sleep$((40 + 2)); sleep 1000'\n")
+            read_until("sleep42")
+            os.write(master, b"\x03")  # Ctrl-C
+            os.write(master, b"echo still $((6 * 7))\n")
+            read_until("still 42")
+            os.write(master, b"exit\n")
+            self.assertEqual(shell.wait(), 0)
+        os.close(master)
 
 
 class Console(ParentTest):
