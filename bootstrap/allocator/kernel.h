@@ -2,10 +2,12 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 #include <vector>
 
 #include "bootstrap/allocator/topology.h"
 #include "nitro/result.h"
+#include "src/base/driver_absence.h"
 #include "src/base/kernel_files.h"
 
 namespace nitro::allocator {
@@ -19,6 +21,8 @@ class Kernel {
   virtual ~Kernel() = default;
 
   [[nodiscard]] Result<Topology> topology() const { return Topology::read(files_); }
+  /// Why there is no pool of CPUs, and what to do about it.
+  [[nodiscard]] std::string why_no_driver() const { return nitro::why_no_driver(files_); }
 
   /// Gives these CPUs to enclaves, and those that they own now back to the machine. Errors: kCpu; EPERM is in the error
   /// while enclaves run, EINVAL for CPUs that the driver does not take.

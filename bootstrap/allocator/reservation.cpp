@@ -180,12 +180,7 @@ Result<void> release_cpus(const Topology& now, Kernel& kernel) {
 
 Result<Reservation> reserve(const AllocatorConfig& config, Kernel& kernel, const Progress& progress) {
   NITRO_TRY(const Topology before, kernel.topology());
-  if (!before.cpu_pool) {
-    return fail(
-        ErrorCode::kCpu,
-        "the driver nitro_enclaves is not loaded: modprobe nitro_enclaves, on an instance that was started with "
-        "enclaves enabled");
-  }
+  if (!before.cpu_pool) return fail(ErrorCode::kCpu, kernel.why_no_driver());
   if (auto there = present_reservation(config, before)) return std::move(*there);
   NITRO_CHECK(release_cpus(before, kernel));
   const auto reserve_now = [&]() -> Result<Reservation> {

@@ -7,6 +7,7 @@
 #include <cerrno>
 #include <string>
 
+#include "enclave_proc/device/device.h"
 #include "nitro/fd.h"
 #include "src/base/bytes.h"
 #include "src/base/cpu_list.h"
@@ -24,11 +25,8 @@ Result<CpuPool> CpuPool::read(const KernelFiles& files) {
   if (!text) {
     Error error = std::move(text).error();
     if (error.system_errno() != ENOENT) return Failure(std::move(error));
-    return Failure(Error(error.code(),
-                         fmt::format("{}: this machine cannot run Nitro Enclaves, or its driver nitro_enclaves is not "
-                                     "loaded; run-enclave --local runs the image in QEMU",
-                                     error.message()),
-                         error.system_errno()));
+    return Failure(
+        Error(error.code(), fmt::format("{}: {}", error.message(), why_no_device(files)), error.system_errno()));
   }
   auto pool = parse(*text);
   if (!pool) return fail_within(fmt::format("reading {}", quote(files.cpu_pool())), std::move(pool).error());

@@ -9,10 +9,12 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <string>
 #include <string_view>
 
 #include "enclave_proc/device/uapi.h"
 #include "src/base/bytes.h"
+#include "src/base/driver_absence.h"
 
 namespace nitro::proc {
 namespace {
@@ -89,17 +91,14 @@ int call_driver(int fd, unsigned long request, Argument& argument) {
   return ::ioctl(fd, request, &argument);
 }
 
-Result<Fd> open_device(const std::string& path) {
+Result<Fd> open_device(const KernelFiles& files) {
+  const std::string path = files.device();
   Fd fd(::open(path.c_str(), O_RDWR | O_CLOEXEC));
   if (fd) return fd;
   const int number = errno;
   Error error = fail_errno(ErrorCode::kFileOperation, fmt::format("opening {}", quote(path)), number).value();
-  std::string_view advice;
-  if (number == ENOENT || number == ENODEV || number == ENXIO) {
-    advice =
-        "this machine cannot run Nitro Enclaves, or its driver nitro_enclaves is not loaded; run-enclave --local runs "
-        "the image in QEMU";
-  }
+  std::string advice;
+  if (number == ENOENT || number == ENODEV || number == ENXIO) advice = why_no_device(files);
   if (number == EACCES || number == EPERM)
     advice = "run as root, or as a member of the group that owns the device (ne)";
   if (advice.empty()) return Failure(std::move(error));
@@ -107,6 +106,10 @@ Result<Fd> open_device(const std::string& path) {
 }
 
 }  // namespace
+
+std::string why_no_device(const KernelFiles& files) {
+  return why_no_driver(files) + "; run-enclave --local runs the image in QEMU";
+}
 
 AllocationLock::AllocationLock(int device)
     : device_(device), taken_(::flock(device, LOCK_EX | LOCK_NB) == 0 || (errno != EWOULDBLOCK && errno != EINTR)) {}
@@ -117,7 +120,7 @@ AllocationLock::~AllocationLock() {
 }
 
 Result<EnclaveSlot> EnclaveSlot::create(const KernelFiles& files) {
-  NITRO_TRY(Fd device, open_device(files.device()));
+  NITRO_TRY(Fd device, open_device(files));
   __u64 uid = 0;
   const int fd = call_driver(device.get(), NE_CREATE_VM, uid);
   if (fd < 0) return refused("creating an enclave");

@@ -4,12 +4,16 @@
 #include <cstddef>
 #include <cstdint>
 #include <span>
+#include <string>
 #include <utility>
 
 #include "nitro/fd.h"
 #include "src/base/kernel_files.h"
 
 namespace nitro::proc {
+
+/// Why there is no device, and what to do about it; one of the ways is a local enclave.
+[[nodiscard]] std::string why_no_device(const KernelFiles& files);
 
 /// The CPU number that makes the driver choose a CPU from its pool (linux/nitro_enclaves.h, NE_ADD_VCPU).
 inline constexpr std::uint32_t kAnyCpu = 0;

@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "enclave_proc/device/device_enclave.h"
 
+#include <fmt/format.h>
 #include <sys/epoll.h>
+#include <unistd.h>
 
+#include <cerrno>
 #include <optional>
 #include <utility>
 
@@ -150,13 +153,22 @@ class DeviceEnclave final : public Machine {
   EventLoop::Watch end_watch_;
 };
 
+/// Whether the pool has the CPUs. Without its device a loaded driver has an empty pool, and a message about that alone
+/// would lead to the allocator.
+Result<void> check_pool(const CpuPool& pool, const RunRequest& request, const KernelFiles& files) {
+  auto checked = pool.check(request);
+  if (checked || !pool.ids().empty() || ::access(files.device().c_str(), F_OK) == 0 || errno != ENOENT) return checked;
+  Error error = std::move(checked).error();
+  return fail(error.code(), fmt::format("{}: {}", error.message(), why_no_device(files)));
+}
+
 }  // namespace
 
 Result<std::unique_ptr<Machine>> make_device_enclave(const RunRequest& request, Result<Fd> image_file,
                                                      const KernelFiles& files) {
   NITRO_TRY(Fd file, std::move(image_file));
   NITRO_TRY(const CpuPool pool, CpuPool::read(files));
-  NITRO_CHECK(pool.check(request));
+  NITRO_CHECK(check_pool(pool, request, files));
   NITRO_TRY(const std::uint64_t eif_bytes, file_size(file.get()));
   NITRO_CHECK(check_memory_for_image(request.memory, eif_bytes));
   NITRO_TRY(EnclaveSlot slot, EnclaveSlot::create(files));

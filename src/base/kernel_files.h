@@ -6,15 +6,29 @@
 
 namespace nitro {
 
-/// Paths of the kernel's files for CPUs, NUMA nodes, huge pages and the driver. `root` is prepended to every path:
-/// empty on a real machine, a made-up tree in tests.
+/// Paths of the kernel's files for CPUs, NUMA nodes, huge pages and the driver, and of what tells why there is no
+/// driver. `root` is prepended to every path: empty on a real machine, a made-up tree in tests.
 struct KernelFiles {
   std::string root{};
 
   [[nodiscard]] std::string device() const { return root + "/dev/nitro_enclaves"; }
   /// The CPUs set aside for enclaves, such as "1-3,5"; writing a list takes them from this machine (ne_misc_dev.c,
   /// parameter ne_cpus).
-  [[nodiscard]] std::string cpu_pool() const { return root + "/sys/module/nitro_enclaves/parameters/ne_cpus"; }
+  [[nodiscard]] std::string cpu_pool() const { return driver() + "/parameters/ne_cpus"; }
+  /// Exists while the driver is loaded, or if it is a part of the kernel.
+  [[nodiscard]] std::string driver() const { return root + "/sys/module/nitro_enclaves"; }
+  /// Exists while the driver has a device, whether /dev has a node for it or not.
+  [[nodiscard]] std::string device_class() const { return root + "/sys/class/misc/nitro_enclaves"; }
+  /// A folder for each PCI device, with the files "vendor" and "device".
+  [[nodiscard]] std::string pci_devices() const { return root + "/sys/bus/pci/devices"; }
+  /// The maker of this machine according to its firmware, such as "Amazon EC2".
+  [[nodiscard]] std::string maker() const { return root + "/sys/class/dmi/id/sys_vendor"; }
+  /// The release of the running kernel, such as "6.1.0-57-amd64".
+  [[nodiscard]] std::string release() const { return root + "/proc/sys/kernel/osrelease"; }
+  /// The modules of a kernel.
+  [[nodiscard]] std::string modules(const std::string& release) const { return root + "/lib/modules/" + release; }
+  /// Which distribution this is (os-release(5)).
+  [[nodiscard]] std::string distribution() const { return root + "/etc/os-release"; }
 
   [[nodiscard]] std::string cpus() const { return root + "/sys/devices/system/cpu"; }
   [[nodiscard]] std::string present_cpus() const { return cpus() + "/present"; }

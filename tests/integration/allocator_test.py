@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import shutil
 import subprocess
 import tempfile
 import threading
@@ -138,7 +139,7 @@ class OnAMadeUpMachine(AllocatorTest):
                 (("--json",), None, "--json", 2),
                 (("more",), None, "more", 2)):
             self.failed(self.run_allocator(*arguments, config=config), message, status)
-        self.pool.unlink()
+        shutil.rmtree(self.pool.parents[1])
         self.failed(self.run_allocator(config="memory_mib: 1\ncpu_count: 2\n"), "Error: the driver nitro_enclaves is not loaded: modprobe")
 
     def test_output_that_cannot_be_written_is_an_error(self):

@@ -71,7 +71,7 @@ TEST_F(ReservationTest, IsRefusedWhileEnclavesRun) {
 }
 
 TEST_F(ReservationTest, NeedsTheDriver) {
-  std::filesystem::remove(machine_.files().cpu_pool());
+  std::filesystem::remove_all(machine_.files().driver());
   EXPECT_EQ(fault("memory_mib: 512\ncpu_count: 2\n").find("the driver nitro_enclaves is not loaded: modprobe"), 0U);
   EXPECT_EQ(kernel_.changes, 0);
 }

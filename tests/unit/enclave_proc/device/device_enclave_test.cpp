@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <filesystem>
 #include <string_view>
 #include <thread>
 
@@ -214,6 +215,26 @@ TEST_F(NitroEnclaveTest, TakesOnlyPagesOfTheSizeThatWasAskedFor) {
   request.hugepage_size = MemorySize::from_mib(1024);
   auto machine = make_enclave(request).value();
   EXPECT_EQ(machine->start(*loop_, events()).value().memory.mib(), 1024U);
+}
+
+// What users saw was that the pool is empty, which leads to the allocator, and no further.
+TEST_F(NitroEnclaveTest, SaysWhyThePoolOfADriverWithoutADeviceIsEmpty) {
+  const testing::TempFolder machine;
+  std::filesystem::create_directories(machine / "sys/module/nitro_enclaves/parameters");
+  std::filesystem::create_directories(machine / "sys/bus/pci/devices");
+  testing::write_file(machine / "sys/module/nitro_enclaves/parameters/ne_cpus", "\n");
+  const KernelFiles files{.root = machine.path()};
+  const auto why = [&files] {
+    const RunRequest request = tiny_request();
+    return make_device_enclave(request, open_regular_file(request.eif_path), files).error();
+  };
+  EXPECT_EQ(why().code(), ErrorCode::kInsufficientCpus);
+  EXPECT_NE(why().message().find("the pool for enclaves is empty: this machine is not an EC2 instance"),
+            std::string::npos)
+      << why().message();
+  std::filesystem::create_directories(machine / "dev");
+  testing::write_file(machine / "dev/nitro_enclaves", "");
+  EXPECT_TRUE(why().message().ends_with("the pool for enclaves is empty")) << why().message();
 }
 
 }  // namespace
