@@ -111,8 +111,8 @@ std::string advice_for_kernel(const KernelFiles& files, const std::string& relea
   const Distribution system = distribution(files);
   if (system.id == "debian" && system.version == "12") {
     return fmt::format(
-        "install linux-image-6.12-{0} or linux-image-6.12-cloud-{0} and restart, or build the driver with "
-        "build-driver --install",
+        "install linux-image-6.12-{0} or linux-image-6.12-cloud-{0} and restart, or build the driver: "
+        "build-driver(8)",
         kDebianArchitecture);
   }
   if (system.id == "debian") {
@@ -121,7 +121,7 @@ std::string advice_for_kernel(const KernelFiles& files, const std::string& relea
   }
   if (system.id == "ubuntu") return fmt::format("install linux-modules-extra-{}", printable(release));
   if (system.id == "amzn") return "install the newest package kernel and restart";
-  return "use a kernel with CONFIG_NITRO_ENCLAVES, or build the driver with build-driver --install";
+  return "use a kernel with CONFIG_NITRO_ENCLAVES, or build the driver: build-driver(8)";
 }
 
 std::string why_not_loaded(const KernelFiles& files) {
