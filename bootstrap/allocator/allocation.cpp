@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "bootstrap/allocator/allocation.h"
 
-#include <fmt/format.h>
-
 namespace nitro::allocator {
 
 Result<Reservation> allocate(const AllocatorConfig& config, Kernel& kernel, const Record& record,
@@ -16,13 +14,14 @@ Result<Reservation> allocate(const AllocatorConfig& config, Kernel& kernel, cons
   auto reserved = reserve(config, kernel, progress);
   // What was there without a record is not ours to give back.
   if (!recorded && (!reserved || reserved->was_there)) NITRO_CHECK(record.remove());
-  if (!reserved || !recorded) return reserved;
+  // Where only CPUs are asked for, all pages stay.
+  if (!reserved || !recorded || !config.wants_memory()) return reserved;
   std::vector<Node> others;
   for (const Node& node : recorded->nodes) {
     if (node.id != reserved->node) others.push_back(node);
   }
   auto restored = restore_pages(others, kernel);
-  if (!restored) progress.say(fmt::format("Warning: {}", restored.error().message()));
+  if (!restored) progress.warn(restored.error().message());
   return reserved;
 }
 

@@ -7,7 +7,8 @@
 namespace nitro::allocator {
 
 /// Sets aside what `config` asks for, instead of what was set aside before, and records how the machine was before the
-/// first time. Errors: those of reserve() and of Record; then everything is as before.
+/// first time. Huge pages stay as they are, on every node, if `config` asks for none. Errors: those of reserve() and of
+/// Record; then everything is as before.
 Result<Reservation> allocate(const AllocatorConfig& config, Kernel& kernel, const Record& record,
                              const Progress& progress);
 

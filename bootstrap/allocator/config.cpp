@@ -4,7 +4,10 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <set>
+#include <span>
+#include <string_view>
 
 #include "src/base/bytes.h"
 #include "src/base/cpu_list.h"
@@ -16,8 +19,12 @@
 namespace nitro::allocator {
 namespace {
 
-constexpr std::uint64_t kMostMib = std::uint64_t{1} << 26;
 constexpr std::uint64_t kMostPages = std::uint64_t{1} << 25;
+
+/// The keys of a file: first those of a pool, then those of the file alone.
+constexpr std::array<std::string_view, 7> kKeys = {"memory_mib", "pages", "cpu_count", "cpu_pool",
+                                                   "numa_node",  "pools", "required"};
+constexpr std::span<const std::string_view> kPoolKeys = std::span(kKeys).first<5>();
 
 Failure wrong_form(const YamlValue& value, std::string_view form) {
   if (!value.is_scalar()) return value.fault(form);
@@ -64,7 +71,7 @@ Result<std::vector<Pages>> pages(const YamlValue& value) {
 /// Reads the value of a key of a pool.
 Result<void> read_pool_key(const std::string& key, const YamlValue& value, PoolRequest& pool) {
   if (key == "memory_mib") {
-    NITRO_TRY(const std::uint64_t mib, number(value, kMostMib, "must be an amount of memory in MiB, 1 or more"));
+    NITRO_TRY(const std::uint64_t mib, number(value, kMostMemoryMib, "must be an amount of memory in MiB, 1 or more"));
     pool.memory_bytes = mib * kMiB;
   } else if (key == "pages") {
     NITRO_TRY(pool.pages, pages(value));
@@ -93,8 +100,7 @@ Result<void> check_pool(const PoolRequest& pool, const YamlValue& place) {
 Result<PoolRequest> read_pool(const YamlValue& item) {
   PoolRequest pool;
   NITRO_CHECK(item.for_each_entry(
-      {"memory_mib", "pages", "cpu_count", "cpu_pool", "numa_node"},
-      [&pool](const std::string& key, const YamlValue& value) { return read_pool_key(key, value, pool); }));
+      kPoolKeys, [&pool](const std::string& key, const YamlValue& value) { return read_pool_key(key, value, pool); }));
   NITRO_CHECK(check_pool(pool, item));
   return pool;
 }
@@ -138,10 +144,9 @@ Result<AllocatorConfig> config_of(const YamlValue& file) {
     has_own_keys = true;
     return read_pool_key(key, value, only);
   };
-  NITRO_CHECK(
-      file.for_each_entry({"memory_mib", "pages", "cpu_count", "cpu_pool", "numa_node", "pools", "required"}, read));
+  NITRO_CHECK(file.for_each_entry(kKeys, read));
   if (has_own_keys && !config.pools.empty())
-    return file.fault("pools excludes memory_mib, pages, cpu_count, cpu_pool and numa_node beside it");
+    return file.fault(fmt::format("pools excludes these keys beside it: {}", fmt::join(kPoolKeys, ", ")));
   if (!config.pools.empty()) return config;
   NITRO_CHECK(check_pool(only, file));
   config.pools.push_back(std::move(only));
@@ -149,6 +154,11 @@ Result<AllocatorConfig> config_of(const YamlValue& file) {
 }
 
 }  // namespace
+
+bool AllocatorConfig::wants_memory() const {
+  return std::any_of(pools.begin(), pools.end(),
+                     [](const PoolRequest& pool) { return pool.memory_bytes > 0 || !pool.pages.empty(); });
+}
 
 Result<AllocatorConfig> parse_allocator_config(const std::string& text, const std::string& name) {
   NITRO_TRY(const YamlValue file, YamlValue::parse(text, name));

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "nitro/result.h"
@@ -18,7 +19,7 @@ struct Pages {
 
 /// What is set aside for one enclave, or for several that share it.
 struct PoolRequest {
-  std::uint64_t memory_bytes = 0;   ///< 0 if `pages` says it
+  std::uint64_t memory_bytes = 0;   ///< 0 if `pages` says it, or if only CPUs are wanted
   std::vector<Pages> pages;         ///< empty: the sizes are chosen for memory_bytes
   std::uint32_t cpu_count = 0;      ///< 0 if `cpus` names them
   std::vector<std::uint32_t> cpus;  ///< in the file's order; each once
@@ -35,7 +36,16 @@ struct PoolRequest {
 struct AllocatorConfig {
   std::vector<PoolRequest> pools;  ///< at least one
   bool required = true;
+  /// What the one who wrote it calls the two kinds to ask for CPUs; for messages.
+  std::string_view count_name = "cpu_count";
+  std::string_view cpus_name = "cpu_pool";
+
+  /// If no pool wants memory, huge pages stay as they are. A file always asks for some.
+  [[nodiscard]] bool wants_memory() const;
 };
+
+/// More memory than any machine has; bounds what can be asked for.
+inline constexpr std::uint64_t kMostMemoryMib = std::uint64_t{1} << 26;
 
 /// Errors: kFileOperation; kInvalidArgument, with file, line, key and the right form.
 Result<AllocatorConfig> load_allocator_config(const std::string& path);

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <optional>
 #include <string>
+#include <string_view>
 
 #include "src/base/cpu_list.h"
 #include "src/base/memory_size.h"
@@ -95,8 +96,8 @@ class Planner {
       const auto threads = cores.empty() ? 1 : static_cast<std::uint32_t>(cores.front().size());
       if (pool.cpu_count % threads == 0) continue;
       return fail(ErrorCode::kInvalidArgument,
-                  fmt::format("cpu_count is {}, but enclaves own whole cores, which have {} threads: use {}",
-                              pool.cpu_count, threads, (pool.cpu_count / threads + 1) * threads));
+                  fmt::format("{} is {}, but enclaves own whole cores, which have {} threads: use {}",
+                              config_.count_name, pool.cpu_count, threads, (pool.cpu_count / threads + 1) * threads));
     }
     if (available < wanted_.count && config_.required) {
       return fail(ErrorCode::kInsufficientCpus,
@@ -121,31 +122,31 @@ class Planner {
 };
 
 /// Named CPUs are there, on one node, whole cores, and not CPU 0's. Returns their node.
-Result<unsigned> check_named(const std::set<std::uint32_t>& named, const Topology& topology) {
+Result<unsigned> check_named(const std::set<std::uint32_t>& named, std::string_view name, const Topology& topology) {
   const Cpu* first = nullptr;
   for (const std::uint32_t id : named) {
     const Cpu* cpu = topology.cpu(id);
     if (cpu == nullptr || !cpu->online) {
-      return fail(ErrorCode::kInvalidArgument, fmt::format("cpu_pool names CPU {}, which is {}", id,
+      return fail(ErrorCode::kInvalidArgument, fmt::format("{} names CPU {}, which is {}", name, id,
                                                            cpu == nullptr ? "not one of this machine" : "offline"));
     }
     if (first == nullptr) first = cpu;
     if (cpu->node != first->node) {
       return fail(ErrorCode::kInvalidArgument,
-                  fmt::format("cpu_pool names CPU {} of NUMA node {} and CPU {} of node {}, but the driver takes the "
-                              "CPUs of one node only",
-                              first->id, first->node, id, cpu->node));
+                  fmt::format("{} names CPU {} of NUMA node {} and CPU {} of node {}, but the driver takes the CPUs of "
+                              "one node only",
+                              name, first->id, first->node, id, cpu->node));
     }
     for (const std::uint32_t sibling : cpu->core) {
       if (sibling == 0) {
-        return fail(ErrorCode::kInvalidArgument,
-                    fmt::format("cpu_pool names CPU {}, which shares its core with CPU 0, the one that this machine "
-                                "must keep",
-                                id));
+        return fail(
+            ErrorCode::kInvalidArgument,
+            fmt::format("{} names CPU {}, which shares its core with CPU 0, the one that this machine must keep", name,
+                        id));
       }
       if (!named.contains(sibling)) {
         return fail(ErrorCode::kInvalidArgument,
-                    fmt::format("cpu_pool names CPU {} without CPU {} of the same core; enclaves own whole cores", id,
+                    fmt::format("{} names CPU {} without CPU {} of the same core; enclaves own whole cores", name, id,
                                 sibling));
       }
     }
@@ -154,13 +155,14 @@ Result<unsigned> check_named(const std::set<std::uint32_t>& named, const Topolog
 }
 
 /// The nodes that may do, in the order in which they are tried.
-Result<std::vector<const Node*>> candidates(const Wanted& wanted, const Topology& topology) {
+Result<std::vector<const Node*>> candidates(const Wanted& wanted, std::string_view cpus_name,
+                                            const Topology& topology) {
   std::optional<unsigned> only = wanted.node;
   if (!wanted.named.empty()) {
-    NITRO_TRY(const unsigned node, check_named(wanted.named, topology));
+    NITRO_TRY(const unsigned node, check_named(wanted.named, cpus_name, topology));
     if (only && *only != node) {
       return fail(ErrorCode::kInvalidArgument,
-                  fmt::format("the CPUs of cpu_pool are on NUMA node {}, but numa_node is {}", node, *only));
+                  fmt::format("the CPUs of {} are on NUMA node {}, but numa_node is {}", cpus_name, node, *only));
     }
     only = node;
   }
@@ -220,7 +222,7 @@ Result<std::vector<PlannedPages>> plan_pages(const AllocatorConfig& config, cons
 
 Result<std::vector<Plan>> make_plans(const AllocatorConfig& config, const Topology& topology) {
   NITRO_TRY(const Wanted wanted, wanted_by(config));
-  NITRO_TRY(const auto nodes, candidates(wanted, topology));
+  NITRO_TRY(const auto nodes, candidates(wanted, config.cpus_name, topology));
   std::vector<Plan> plans;
   std::optional<Error> first;
   std::string reasons;

@@ -100,6 +100,7 @@ std::optional<Reservation> present_reservation(const AllocatorConfig& config, co
   const auto pages = plan_pages(config, *node);
   if (!pages) return std::nullopt;
   Reservation there{.cpus = pool, .node = node->id, .pages = {}, .was_there = true};
+  if (!config.wants_memory()) return there;
   for (const PlannedPages& wanted : *pages) {
     if (node->pages_of(wanted.size_bytes)->total != wanted.count()) return std::nullopt;
     if (wanted.count() > 0) there.pages.push_back({.size_bytes = wanted.size_bytes, .count = wanted.count()});
@@ -126,6 +127,14 @@ Result<Reservation> reserve_one_of(const std::vector<Plan>& plans, const Topolog
     if (!first) first = std::move(pages).error();
   }
   return Failure(std::move(*first));
+}
+
+/// The same for CPUs only.
+Result<Reservation> reserve_cpus(const Plan& plan, Kernel& kernel, const Progress& progress) {
+  if (progress.is_cancelled()) return cancelled();
+  progress.say(fmt::format("Reserving the CPUs {} on NUMA node {}", cpu_list_of(plan.cpus), plan.node));
+  NITRO_CHECK(kernel.set_cpu_pool(plan.cpus));
+  return Reservation{.cpus = plan.cpus, .node = plan.node, .pages = {}, .missing_cpus = plan.missing_cpus};
 }
 
 /// Makes a node's pages of one size as many as they were.
@@ -187,6 +196,7 @@ Result<Reservation> reserve(const AllocatorConfig& config, Kernel& kernel, const
     // The kernel only tells the cores of CPUs that are online.
     NITRO_TRY(const Topology topology, kernel.topology());
     NITRO_TRY(const auto plans, make_plans(config, topology));
+    if (!config.wants_memory()) return reserve_cpus(plans.front(), kernel, progress);
     return reserve_one_of(plans, topology, config.required, kernel, progress);
   };
   auto reserved = reserve_now();

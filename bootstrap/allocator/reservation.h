@@ -40,11 +40,14 @@ struct Reservation {
 struct Progress {
   /// Says what happens.
   std::function<void(const std::string&)> say = [](const std::string&) {};
+  /// Says what did not work and is no failure.
+  std::function<void(const std::string&)> warn = [](const std::string&) {};
   /// Asked between the steps; if it returns true, everything is restored.
   std::function<bool()> is_cancelled = [] { return false; };
 };
 
-/// Sets aside what `config` asks for. If any step fails, every setting is as before.
+/// Sets aside what `config` asks for; see AllocatorConfig::wants_memory(). If any step fails, every setting is as
+/// before.
 ///
 /// Errors: kCpu when the driver is not loaded, or refuses, as it does while enclaves run; those of make_plans();
 /// kInsufficientMemoryAvailable; kFileOperation when cancelled.

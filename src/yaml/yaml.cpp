@@ -54,7 +54,7 @@ std::optional<YAML::Mark> after_first_document(const std::string& text) {
   return document.mark();
 }
 
-std::string listed(std::initializer_list<std::string_view> words) {
+std::string listed(std::span<const std::string_view> words) {
   return fmt::format("{}", fmt::join(words, ", "));
 }
 
@@ -146,7 +146,7 @@ Result<std::string> YamlValue::unique_key(const YAML::Node& key, std::set<std::s
   return key.Scalar();
 }
 
-Result<void> YamlValue::for_each_entry(std::initializer_list<std::string_view> known, const VisitEntry& visit) const {
+Result<void> YamlValue::for_each_entry(std::span<const std::string_view> known, const VisitEntry& visit) const {
   if (!is_mapping()) return fault(fmt::format("must be a mapping with the keys {}", listed(known)));
   std::set<std::string> seen;
   for (const auto& pair : node_) {

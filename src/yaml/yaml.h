@@ -8,6 +8,7 @@
 #include <initializer_list>
 #include <memory>
 #include <set>
+#include <span>
 #include <string>
 #include <string_view>
 
@@ -43,7 +44,10 @@ class YamlValue {
   Result<void> for_each_item(const std::function<Result<void>(const YamlValue&)>& visit) const;
   using VisitEntry = std::function<Result<void>(const std::string& key, const YamlValue& value)>;
   /// Calls `visit` for each entry of a mapping, until it fails. Only the keys in `known` are allowed, each once.
-  Result<void> for_each_entry(std::initializer_list<std::string_view> known, const VisitEntry& visit) const;
+  Result<void> for_each_entry(std::span<const std::string_view> known, const VisitEntry& visit) const;
+  Result<void> for_each_entry(std::initializer_list<std::string_view> known, const VisitEntry& visit) const {
+    return for_each_entry(std::span(known.begin(), known.size()), visit);
+  }
   /// The same for a mapping whose keys may be anything, each once.
   Result<void> for_each_entry(const VisitEntry& visit) const;
   /// The value at `key`, or null; other keys may be anything.

@@ -22,6 +22,13 @@ class AllocationTest : public ::testing::Test {
     NITRO_TRY(const Record record, Record::open(run_folder()));
     return allocator::allocate(wanted, kernel_, record, {});
   }
+  /// The present pages stay.
+  Result<Reservation> allocate_cpus(std::vector<std::uint32_t> cpus, std::uint32_t count = 0) {
+    AllocatorConfig wanted;
+    wanted.pools.push_back({.pages = {}, .cpu_count = count, .cpus = std::move(cpus), .numa_node = {}});
+    NITRO_TRY(const Record record, Record::open(run_folder()));
+    return allocator::allocate(wanted, kernel_, record, {});
+  }
   Result<void> release() {
     NITRO_TRY(const Record record, Record::open(run_folder()));
     return allocator::release(kernel_, record);
@@ -52,6 +59,38 @@ TEST_F(AllocationTest, TakesThePlaceOfTheOneBefore) {
   EXPECT_EQ(state(), "pool 4,12 pages 1G 0 2M 7 | 1G 0 2M 256");
   ASSERT_OK(release());
   EXPECT_EQ(state(), before);
+}
+
+TEST_F(AllocationTest, OfCpusAloneLeavesAllPages) {
+  machine_.set_pages(0, 2048, 7, 7);
+  machine_.set_pages(1, 1048576, 1, 1);
+  const std::string before = state();
+  const auto first = allocate_cpus({}, 2);
+  ASSERT_OK(first);
+  EXPECT_TRUE(first->pages.empty());
+  EXPECT_EQ(state(), "pool 1,9 pages 1G 0 2M 7 | 1G 1 2M 0");
+  ASSERT_OK(allocate("memory_mib: 512\ncpu_count: 2\n"));
+  ASSERT_OK(allocate_cpus({4, 12}));
+  EXPECT_EQ(state(), "pool 4,12 pages 1G 0 2M 256 | 1G 1 2M 0");
+  ASSERT_OK(release());
+  EXPECT_EQ(state(), before);
+}
+
+TEST_F(AllocationTest, OfTheSameCpusIsThereAlready) {
+  ASSERT_OK(allocate_cpus({1, 9}));
+  kernel_.enclaves_run = true;
+  const auto again = allocate_cpus({9, 1});
+  ASSERT_OK(again);
+  EXPECT_TRUE(again->was_there);
+  EXPECT_EQ(allocate_cpus({2, 10}).error().system_errno(), EPERM);
+  EXPECT_EQ(state(), "pool 1,9 pages 1G 0 2M 0 | 1G 0 2M 0");
+}
+
+TEST_F(AllocationTest, OfCpusThatTheDriverRefusesRestoresTheOthers) {
+  ASSERT_OK(allocate_cpus({1, 9}));
+  kernel_.refused = {2, 10};
+  EXPECT_FALSE(allocate_cpus({2, 10}));
+  EXPECT_EQ(state(), "pool 1,9 pages 1G 0 2M 0 | 1G 0 2M 0");
 }
 
 TEST_F(AllocationTest, ThatFailsChangesNothing) {

@@ -88,7 +88,7 @@ TEST(AllocatorConfig, WithAFaultIsRefusedWithLineKeyAndForm) {
       {"cpu_count: 1\npages: {2M: 1}\nmemory_mib: 1\n", "a.yaml:1: memory_mib and pages exclude each other"},
       {"pools: []\n", "a.yaml:1: \"pools\": the list has no pool"},
       {"cpu_count: 1\npools:\n- {memory_mib: 1, cpu_count: 1}\n",
-       "a.yaml:1: pools excludes memory_mib, pages, cpu_count, cpu_pool and numa_node beside it"},
+       "a.yaml:1: pools excludes these keys beside it: memory_mib, pages, cpu_count, cpu_pool, numa_node"},
       {"pools:\n- {memory_mib: 1, cpu_pool: 1}\n- {memory_mib: 1, cpu_pool: 1-2}\n",
        "a.yaml:3: \"pools\": CPU 1 is in another pool too"},
       {"pools:\n- {memory_mib: 1}\n", "a.yaml:2: \"pools\": the CPUs are missing: cpu_count, or cpu_pool"},

@@ -20,7 +20,8 @@ class MadeUpKernel : public allocator::Kernel {
 
   Result<void> set_cpu_pool(const std::vector<std::uint32_t>& cpus) override {
     if (enclaves_run) return fail_errno(ErrorCode::kCpu, "writing", EPERM);
-    if (refuses_cpus && !cpus.empty()) return fail_errno(ErrorCode::kCpu, "writing", EINVAL);
+    if ((refuses_cpus && !cpus.empty()) || (!refused.empty() && cpus == refused))
+      return fail_errno(ErrorCode::kCpu, "writing", EINVAL);
     NITRO_CHECK(Kernel::set_cpu_pool(cpus));
     machine_.bring_online();
     machine_.take_offline(cpus);
@@ -48,6 +49,7 @@ class MadeUpKernel : public allocator::Kernel {
   std::uint64_t used = 0;                       // pages of each size that others use
   bool enclaves_run = false;
   bool refuses_cpus = false;
+  std::vector<std::uint32_t> refused;  // only these
   int compactions = 0;
   int compactions_that_help = 1000;
   int changes = 0;
