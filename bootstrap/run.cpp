@@ -3,58 +3,23 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
-#include <cerrno>
-#include <csignal>
-#include <cstdlib>
-#include <initializer_list>
 #include <iostream>
 
 #include "bootstrap/allocator/allocation.h"
+#include "bootstrap/change.h"
 #include "bootstrap/options.h"
 #include "bootstrap/report.h"
-#include "enclave_proc/client/client.h"
 #include "src/base/memory_size.h"
 #include "src/command/output.h"
-#include "src/runtime/event_loop.h"
-#include "src/runtime/program_start.h"
+#include "src/command/program.h"
 
 namespace nitro::allocator {
 namespace {
 
-constexpr std::initializer_list<int> kEndingSignals = {SIGTERM, SIGINT, SIGHUP};
-
-int fail_with(const std::string& message) {
-  std::cerr << "Error: " << message << "\n";
-  return EXIT_FAILURE;
-}
-
-/// Nothing if the enclaves cannot be asked.
-std::vector<std::string> running_enclaves() {
-  const auto folders = proc::find_sockets_folders();
-  if (!folders) return {};
-  auto names = proc::enclave_names(folders->trusted);
-  return names ? std::move(names->texts) : std::vector<std::string>{};
-}
-
-/// The message of a failure, with the enclaves that are in the way.
-std::string explained(const Error& error) {
-  if (error.system_errno() != EPERM) return error.message();
-  const auto names = running_enclaves();
-  return names.empty() ? error.message() : fmt::format("{}; running: {}", error.message(), fmt::join(names, ", "));
-}
-
-/// Whether one of kEndingSignals, which are blocked, has arrived. It stays pending.
-bool is_asked_to_end() {
-  sigset_t pending;
-  ::sigpending(&pending);
-  return std::any_of(kEndingSignals.begin(), kEndingSignals.end(),
-                     [&pending](int signal) { return ::sigismember(&pending, signal) == 1; });
-}
-
 Result<void> reserve(const Options& options, Kernel& kernel, const Record& record) {
   NITRO_TRY(const AllocatorConfig config, load_allocator_config(options.config));
   const Progress progress{.say = [](const std::string& text) { std::cout << text << std::endl; },
+                          .warn = [](const std::string& text) { std::cerr << "Warning: " << text << "\n"; },
                           .is_cancelled = is_asked_to_end};
   NITRO_TRY(const Reservation done, allocate(config, kernel, record, progress));
   std::cout << fmt::format("{} for enclaves on {}\n", done.was_there ? "Already reserved" : "Reserved", text_of(done));
@@ -106,9 +71,7 @@ Result<void> act(const Options& options) {
     case Action::kRelease:
       break;
   }
-  // What has begun is finished, or undone.
-  NITRO_CHECK(block_signals(kEndingSignals));
-  NITRO_TRY(const Record record, Record::open(options.root + "/run/nitro-enclaves-allocator"));
+  NITRO_TRY(const Record record, begin_change(options.root));
   if (options.action == Action::kReserve) return reserve(options, kernel, record);
   NITRO_CHECK(release(kernel, record));
   std::cout << "Nothing is reserved for enclaves any more\n";
@@ -118,14 +81,13 @@ Result<void> act(const Options& options) {
 }  // namespace
 
 int run(int argc, char** argv) {
-  if (auto prepared = prepare_program(); !prepared) return fail_with(prepared.error().message());
   const CommandLine line = parse_options(argc, argv);
   if (!line.options) {
     (line.status == 0 ? std::cout : std::cerr) << line.text;
     return line.status;
   }
   if (auto done = act(*line.options); !done) return fail_with(explained(done.error()));
-  return std::cout.flush() ? EXIT_SUCCESS : fail_with("the output cannot be written");
+  return finish_output();
 }
 
 }  // namespace nitro::allocator

@@ -12,6 +12,7 @@
 
 #include "src/base/bytes.h"
 #include "src/base/environment.h"
+#include "src/command/program.h"
 #include "src/runtime/event_loop.h"
 #include "src/runtime/log.h"
 #include "src/runtime/program_start.h"
@@ -186,28 +187,22 @@ class Process {
   bool draining_ = false;
 };
 
-int fail_with(const Error& error) {
-  std::cerr << "Error: " << error.message() << "\n";
-  return EXIT_FAILURE;
-}
-
 /// With --check.
 int check_routes(const Options& options) {
   const auto routes = load_routes(options.routes, asked_once());
-  if (!routes) return fail_with(routes.error());
+  if (!routes) return fail_with(routes.error().message());
   for (const Route& route : *routes) {
     std::cout << fmt::format("{}: {} to {}\n", route.name, route.listen.text(),
                              route.connect ? route.connect->text() : "HTTP CONNECT");
   }
-  return std::cout.flush() ? EXIT_SUCCESS : fail_with(Error(ErrorCode::kFileOperation, "the output cannot be written"));
+  return finish_output();
 }
 
 }  // namespace
 
 int run(int argc, char** argv) {
-  if (auto prepared = prepare_program(); !prepared) return fail_with(prepared.error());
   auto line = parse_options(argc, argv);
-  if (!line) return fail_with(line.error());
+  if (!line) return fail_with(line.error().message());
   if (!line->options) {
     (line->printed.status == 0 ? std::cout : std::cerr) << line->printed.text;
     return line->printed.status;
@@ -216,8 +211,8 @@ int run(int argc, char** argv) {
   raise_descriptor_limit();
   // With one service, silent but for errors, like the AWS tool.
   Process process(*line->options, Log::to_stderr("vsock_proxy", line->options->service ? "error" : "warn"));
-  if (auto started = process.start(); !started) return fail_with(started.error());
-  if (auto ended = process.run(); !ended) return fail_with(ended.error());
+  if (auto started = process.start(); !started) return fail_with(started.error().message());
+  if (auto ended = process.run(); !ended) return fail_with(ended.error().message());
   return EXIT_SUCCESS;
 }
 

@@ -33,6 +33,12 @@ class Units(unittest.TestCase):
                                   stderr=subprocess.STDOUT, text=True, check=False)
             self.assertEqual((done.returncode, done.stdout), (0, ""), unit.name)
 
+    def test_keep_the_folder_of_the_allocator_when_a_start_fails(self):
+        # What was set aside before, by nitro-cli-config, could not be given back without it.
+        text = next(unit.read_text("utf-8") for unit in self.units() if "allocator" in unit.name)
+        self.assertRegex(text, r"(?m)^RuntimeDirectory=nitro-enclaves-allocator$")
+        self.assertRegex(text, r"(?m)^RuntimeDirectoryPreserve=yes$")
+
     def test_are_hardened(self):
         for unit in self.units():
             done = subprocess.run(["systemd-analyze", "security", "--offline=true", f"--threshold={int(MOST_EXPOSED * 10)}", str(unit)],
