@@ -8,6 +8,9 @@
 # Puts the programs in PATH, tells them where the blobs are, and loads the driver if none is loaded. Sourced again, it
 # changes nothing. The status is 0 if everything is done; otherwise one line on stderr says why not. It is for any shell
 # of a user, so it neither ends the shell nor changes its options or arguments; `set -e` and `set -u` may be on.
+#
+# Login shells source an installed copy in /etc/profile.d, without NITRO_CLI_INSTALL_DIR. There it loads no driver, and
+# says nothing when the programs have been removed: nobody has asked.
 
 # An installed copy knows the place that it was built for.
 nitro_cli_place=${NITRO_CLI_INSTALL_DIR:-@CMAKE_INSTALL_PREFIX@}
@@ -22,19 +25,19 @@ case $nitro_cli_place in
       nitro_cli_programs=$nitro_cli_place/usr
     elif [ -x "$nitro_cli_place/bin/nitro-cli" ]; then
       nitro_cli_programs=$nitro_cli_place
-    else
+    elif [ -n "${NITRO_CLI_INSTALL_DIR-}" ]; then
       nitro_cli_fault="there is no nitro-cli in ${nitro_cli_place:-/}; NITRO_CLI_INSTALL_DIR names the folder where it is installed"
     fi
     ;;
 esac
 
-if [ -z "$nitro_cli_fault" ]; then
+if [ -n "$nitro_cli_programs" ]; then
   case :${PATH-}: in
     *":$nitro_cli_programs/bin:"*) ;;
     *) export PATH="${PATH:+$PATH:}$nitro_cli_programs/bin" ;;
   esac
   export NITRO_CLI_BLOBS="$nitro_cli_programs/share/nitro_enclaves/blobs"
-  if ! [ -d /sys/module/nitro_enclaves ]; then
+  if [ -n "${NITRO_CLI_INSTALL_DIR-}" ] && ! [ -d /sys/module/nitro_enclaves ]; then
     nitro_cli_fault=$(
       # An ordinary user's PATH lacks the folders of modprobe.
       PATH=${PATH-}:/usr/sbin:/sbin

@@ -12,8 +12,6 @@ struct KernelFiles {
   std::string root{};
 
   [[nodiscard]] std::string device() const { return root + "/dev/nitro_enclaves"; }
-  /// There while the driver is loaded.
-  [[nodiscard]] std::string driver() const { return root + "/sys/module/nitro_enclaves"; }
   /// How many descriptors of the device and of enclaves are open.
   [[nodiscard]] std::string driver_users() const { return driver() + "/refcnt"; }
   /// The CPUs set aside for enclaves, such as "1-3,5"; writing a list takes them from this machine (ne_misc_dev.c,

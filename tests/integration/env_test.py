@@ -103,13 +103,22 @@ sh -c 'echo "$NITRO_CLI_BLOBS"'
                 self.assertIn(message, done.stderr)
                 self.assertEqual((done.stderr[:18], done.stderr.count("\n")), ("nitro-cli-env.sh: ", 1))
 
-    def test_an_installed_copy_knows_its_place(self):
-        prefix = pathlib.Path(INSTALLED).read_text("utf-8").partition("${NITRO_CLI_INSTALL_DIR:-")[2].partition("}")[0]
+    def test_an_installed_copy_knows_its_place_and_asks_for_nothing(self):
+        text = pathlib.Path(INSTALLED).read_text("utf-8")
+        prefix = text.partition("${NITRO_CLI_INSTALL_DIR:-")[2].partition("}")[0]
         self.assertTrue(prefix.startswith("/"), prefix)
-        if not os.path.exists(f"{prefix}/bin/nitro-cli"):
-            self.assertIn(f"there is no nitro-cli in {prefix};", self.run_in(["dash"], ". ENV", env=INSTALLED).stderr)
-        done = self.run_in(["dash"], '. ENV; echo "${PATH##*:}"', self.place, env=INSTALLED)
-        self.assertEqual(done.stdout, f"{self.place}/usr/bin\n")
+        copy = self.folder / "copy.sh"
+        copy.write_text(text.replace(prefix, str(self.place)), "utf-8")
+        for shell in self.each_shell():
+            done = self.run_in(shell, 'set -eu; . ENV; echo "$? ${PATH##*:} $NITRO_CLI_BLOBS"', env=str(copy))
+            self.assertEqual((done.stdout, done.stderr), (
+                f"0 {self.place}/usr/bin {self.place}/usr/share/nitro_enclaves/blobs\n", ""))
+            self.assertEqual(self.calls(), [])
+        # The programs have been removed; this file of the configuration has not.
+        shutil.rmtree(self.place)
+        for shell in self.each_shell():
+            done = self.run_in(shell, 'set -eu; . ENV; echo "$? $PATH ${NITRO_CLI_BLOBS-}"', env=str(copy))
+            self.assertEqual((done.stdout, done.stderr), (f"0 {self.tools}:/usr/bin:/bin \n", ""))
 
     @unittest.skipIf(LOADED, "the driver is loaded")
     def test_loads_the_driver_of_the_installation_or_of_the_system(self):
