@@ -39,7 +39,8 @@ void truncate(std::vector<iovec>& pieces, std::size_t size) {
 void gather(std::span<const iovec> pieces, std::span<std::byte> target) {
   for (const iovec& piece : pieces) {
     const std::size_t here = std::min(piece.iov_len, target.size());
-    std::memcpy(target.data(), piece.iov_base, here);
+    // memcpy takes no null pointers, not even for no bytes.
+    if (here > 0) std::memcpy(target.data(), piece.iov_base, here);
     target = target.subspan(here);
     if (target.empty()) return;
   }
@@ -48,7 +49,7 @@ void gather(std::span<const iovec> pieces, std::span<std::byte> target) {
 void scatter(std::span<const std::byte> source, std::span<const iovec> pieces) {
   for (const iovec& piece : pieces) {
     const std::size_t here = std::min(piece.iov_len, source.size());
-    std::memcpy(piece.iov_base, source.data(), here);
+    if (here > 0) std::memcpy(piece.iov_base, source.data(), here);
     source = source.subspan(here);
     if (source.empty()) return;
   }

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <string>
+#include <vector>
 
 #include "temp_folder.h"
 
@@ -121,7 +122,7 @@ TEST_F(DriverAbsence, CopesWithFilesThatAreNotThere) {
 TEST_F(DriverAbsence, DoesNotLeaveTheFolderOfModules) {
   write("lib/modules.dep", "nitro_enclaves.ko:\n");
   write("lib/modules/x", "");
-  for (const std::string release : {"..", "a/..", "/", std::string(1000, 'x').c_str(), ""}) {
+  for (const std::string& release : std::vector<std::string>{"..", "a/..", "/", std::string(1000, 'x'), ""}) {
     write("proc/sys/kernel/osrelease", release + "\n");
     EXPECT_TRUE(says("on its host")) << release << ": " << why();
   }
