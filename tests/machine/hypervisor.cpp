@@ -98,12 +98,18 @@ Result<void> Hypervisor::watch_device() {
   return {};
 }
 
+Result<Hypervisor::Attached> Hypervisor::attach(VsockPort& port, const std::string& guest) {
+  NITRO_TRY(auto sockets, make_socket_pair());
+  NITRO_TRY(auto backend, VhostUserBackend::start(loop_, std::move(sockets.first), port, [this, guest](auto reason) {
+              if (reason) say(fmt::format("vsock of {}: {}", guest, reason->message()));
+            }));
+  return Attached{.backend = std::move(backend), .socket = std::move(sockets.second)};
+}
+
 Result<void> Hypervisor::start_parent() {
   port_ = switch_.add(proc::kParentCid, &endpoint_);
-  NITRO_TRY(auto vsock, make_socket_pair());
-  NITRO_TRY(backend_, VhostUserBackend::start(loop_, std::move(vsock.first), *port_, [this](auto reason) {
-              if (reason) say(fmt::format("vsock of the parent instance: {}", reason->message()));
-            }));
+  NITRO_TRY(auto vsock, attach(*port_, "the parent instance"));
+  backend_ = std::move(vsock.backend);
   NITRO_TRY(auto monitor, make_socket_pair());
   monitor_ = std::move(monitor.first);
   // Answers of the monitor are of no interest, but must not fill its socket.
@@ -115,7 +121,7 @@ Result<void> Hypervisor::start_parent() {
 
   ChildOptions options;
   options.arguments = settings_.parent;
-  for (std::string argument : {std::string("-chardev"), fmt::format("socket,id=vsock,fd={}", vsock.second.get()),
+  for (std::string argument : {std::string("-chardev"), fmt::format("socket,id=vsock,fd={}", vsock.socket.get()),
                                std::string("-device"), std::string("vhost-user-vsock-pci,chardev=vsock"),
                                std::string("-chardev"), fmt::format("socket,id=monitor,fd={}", monitor.second.get()),
                                std::string("-mon"), std::string("chardev=monitor,mode=control"), std::string("-device"),
@@ -125,7 +131,7 @@ Result<void> Hypervisor::start_parent() {
   options.stdin_fd = STDIN_FILENO;
   options.stdout_fd = STDOUT_FILENO;
   options.stderr_fd = STDERR_FILENO;
-  options.inherited_fds = {vsock.second.get(), monitor.second.get()};
+  options.inherited_fds = {vsock.socket.get(), monitor.second.get()};
   options.parent_death_signal = SIGKILL;
   NITRO_TRY(parent_, Child::spawn(options));
   NITRO_TRY(parent_watch_, loop_.watch_fd(parent_.pidfd(), EPOLLIN, [this](std::uint32_t) {
@@ -222,18 +228,15 @@ Result<void> Hypervisor::boot(Enclave& enclave, std::uint64_t memory_mib) {
   if (::unlink(written.c_str()) != 0) return fail_errno(ErrorCode::kFileOperation, fmt::format("removing {}", written));
 
   enclave.port = switch_.add(enclave.cid);
-  NITRO_TRY(auto vsock, make_socket_pair());
-  NITRO_TRY(enclave.backend, VhostUserBackend::start(
-                                 loop_, std::move(vsock.first), *enclave.port, [this, cid = enclave.cid](auto reason) {
-                                   if (reason) say(fmt::format("vsock of enclave {}: {}", cid, reason->message()));
-                                 }));
+  NITRO_TRY(auto vsock, attach(*enclave.port, fmt::format("enclave {}", enclave.cid)));
+  enclave.backend = std::move(vsock.backend);
   proc::QemuSettings command;
   command.binary = settings_.qemu;
   command.firmware_folders = settings_.firmware_folders;
   command.sandbox = false;
   command.machine = proc::QemuMachineType::kNitroEnclave;
   command.memory = MemorySize::from_mib(memory_mib);
-  command.vhost_user_fd = vsock.second.get();
+  command.vhost_user_fd = vsock.socket.get();
   command.name = fmt::format("enclave-{}", enclave.cid);
   command.enclave_id = fmt::format("enclave-{}", enclave.cid);
   command.image = proc::inherited_path(image.get());
@@ -250,7 +253,7 @@ Result<void> Hypervisor::boot(Enclave& enclave, std::uint64_t memory_mib) {
     crash(enclave.cid);
   };
   NITRO_TRY(enclave.qemu,
-            Qemu::start(loop_, proc::qemu_arguments(command), {vsock.second.get(), image.get()}, std::move(events)));
+            Qemu::start(loop_, proc::qemu_arguments(command), {vsock.socket.get(), image.get()}, std::move(events)));
   return {};
 }
 

@@ -82,6 +82,12 @@ class Hypervisor {
   Hypervisor(EventLoop& loop, HypervisorSettings settings, std::function<void(ExitStatus)> on_end);
   Result<void> watch_device();
   Result<void> start_parent();
+  // Connects the vsock device of a guest with its QEMU; `socket` is for QEMU.
+  struct Attached {
+    std::unique_ptr<proc::VhostUserBackend> backend;
+    Fd socket;
+  };
+  Result<Attached> attach(VsockPort& port, const std::string& guest);
   void on_device_output();
   void on_event(const std::string& line);
   void on_start(const DeviceEvent& event);

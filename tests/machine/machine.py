@@ -125,6 +125,20 @@ def find_parts():
     return Parts(*paths, find_hypervisor())
 
 
+def libraries_of(program):
+    """The shared libraries that a program or library needs, by path; none for other files."""
+    listed = subprocess.run(["ldd", program], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, check=False).stdout
+    return [path for path in re.findall(r"(/\S+)", listed) if os.path.isfile(path)]
+
+
+def add_applets(folder):
+    """Links to busybox, which is in this folder, for all that it can be."""
+    listed = subprocess.run([f"{folder}/busybox", "--list"], stdout=subprocess.PIPE, text=True, check=True).stdout
+    for applet in listed.split():
+        if not os.path.lexists(f"{folder}/{applet}"):
+            os.symlink("busybox", f"{folder}/{applet}")
+
+
 class Root:
     """The parent instance's file system: busybox, and what is added with the libraries that it needs."""
 
@@ -133,18 +147,14 @@ class Root:
         for name in ("bin", "dev", "proc", "sys", "run", "tmp", "etc/nitro_enclaves", "usr/bin", "var/log/nitro_enclaves", "root"):
             os.makedirs(f"{folder}/{name}", exist_ok=True)
         self.add(shutil.which("busybox"), "/bin/busybox")
-        listed = subprocess.run([f"{folder}/bin/busybox", "--list"], stdout=subprocess.PIPE, text=True, check=True).stdout
-        for applet in listed.split():
-            if applet != "busybox":
-                os.symlink("busybox", f"{folder}/bin/{applet}")
+        add_applets(f"{folder}/bin")
 
     def add(self, source, destination):
         target = f"{self.folder}{destination}"
         os.makedirs(os.path.dirname(target), exist_ok=True)
         shutil.copy(source, target)
-        listed = subprocess.run(["ldd", source], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, check=False).stdout
-        for library in re.findall(r"(/\S+)", listed):
-            if os.path.isfile(library) and not os.path.exists(self.folder + library):
+        for library in libraries_of(source):
+            if not os.path.exists(self.folder + library):
                 os.makedirs(os.path.dirname(self.folder + library), exist_ok=True)
                 shutil.copy(library, self.folder + library)
 
